@@ -1,0 +1,1 @@
+//! Wire types of both doors, problem+json, and a client

@@ -1,0 +1,1 @@
+//! The approval broker: use cases in order

@@ -1,0 +1,1 @@
+//! What an approval is: types and pure transitions

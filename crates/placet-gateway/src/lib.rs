@@ -1,0 +1,1 @@
+//! Enforcement points over one port, Authority

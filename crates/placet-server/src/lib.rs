@@ -1,0 +1,1 @@
+//! HTTP in: agents' door, reviewers' door, inbox, admin socket

@@ -1,0 +1,1 @@
+//! Manual clock, seeded entropy, fakes that speak the real protocol
