@@ -1,1 +1,338 @@
-//! Durable state: Commit and Views
+//! Durable state, behind two traits: [`Commit`] changes it, [`Views`] reads it.
+//!
+//! ```text
+//!  broker ──Transition { requires, writes, entries }──► Commit ──one transaction──► rows + sealed entries + log head
+//!     ▲                                                                                   │
+//!     └──────────────────────── Views (snapshots, epochs) ◄────────────────── Changes ◄───┘
+//! ```
+//!
+//! A transition is all or nothing: what it requires is checked in the transaction that writes it, and its entries get
+//! their index, time and predecessor there. The store knows no policy and makes no decision.
+//!
+//! What is personal (request bodies, votes, cards, disclosures, secrets) is sealed under keys that live apart from the
+//! data and can be destroyed.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use placet_core::action::Principal;
+use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
+use placet_core::directory::{Agent, Directory, GroupName, Invitation, Person, PersonToken, Session};
+use placet_core::entry::{Disclosure, Kind, Sealed};
+use placet_core::id::{InvitationId, PersonId, RequestId, SessionId, TokenId};
+use placet_core::request::{Request, Status};
+use placet_core::retry::{KeyRecord, Twin};
+use placet_core::secret::Secret;
+use placet_core::time::Timestamp;
+use placet_ledger::Frontier;
+
+/// What a store's methods give: boxed, so that the traits stay object-safe.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A change of state with everything that belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct Transition {
+    /// What must still hold in the transaction; what the decision behind it read.
+    pub requires: Vec<Requires>,
+    /// What changes.
+    pub writes: Vec<Write>,
+    /// What happened, in this order.
+    pub entries: Vec<Sealed>,
+}
+
+/// A precondition. If one does not hold, nothing of the transition is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Requires {
+    /// The active bundle has not changed.
+    BundleEpoch(u64),
+    /// Nobody in the directory has changed.
+    DirectoryEpoch(u64),
+    /// The store's time is before this.
+    Before(Timestamp),
+    /// The store's time is at or after this.
+    NotBefore(Timestamp),
+    /// The machine's clock is at most two seconds behind the last entry: required of what grants and claims.
+    SteadyClock,
+    /// The newest request of this principal and digest that a repeated call could attach to is still this one, or none.
+    Twin(Principal, ActionDigest, Option<RequestId>),
+    /// The principal's idempotency key still belongs to this request, or to none.
+    Key(Principal, String, Option<RequestId>),
+    /// The sign-in link was not used.
+    InvitationUnused(InvitationId),
+    /// No open request has this code.
+    ShortCodeFree(ShortCode),
+    /// The secret's newest version is this; zero if there is none.
+    SecretVersion(String, u32),
+    /// The principal has fewer pending requests than this.
+    PendingBelow(Principal, u32),
+}
+
+/// One change. A request's own version is always a precondition: version 1 must be new, version n needs n - 1 stored.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A request, new or changed.
+    Request(Box<Request>),
+    /// An idempotency key; an older record under the same key is replaced.
+    Key(Principal, String, KeyRecord),
+    /// A card as shown, by its hash. One that is there already stays.
+    Card {
+        /// SHA-256 of the bytes.
+        hash: Sha256Digest,
+        /// Whose card.
+        request: RequestId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A person, new or changed. Moves the directory's epoch.
+    Person(Person),
+    /// An agent, new or changed. Moves the directory's epoch.
+    Agent(Agent),
+    /// A group that exists from now on. Moves the directory's epoch.
+    Group(GroupName),
+    /// A group that is no more; nobody may be in it. Moves the directory's epoch.
+    RemoveGroup(GroupName),
+    /// A sign-in link, new or consumed.
+    Invitation(Invitation),
+    /// A session that begins.
+    Session(Session),
+    /// A session that ends.
+    EndSession(SessionId),
+    /// Every session, unused link and API token of a person ends.
+    EndAccess(PersonId),
+    /// A person's API token.
+    Token(PersonToken),
+    /// A person's API token ends.
+    RevokeToken(TokenId),
+    /// A secret's next version.
+    Secret(String, u32, Secret),
+    /// Every version of a secret goes.
+    RemoveSecret(String),
+    /// A bundle's files. Those of a digest that is there already stay.
+    Bundle(BundleDigest, BTreeMap<String, Vec<u8>>),
+    /// This bundle decides from now on. Moves the bundle's epoch.
+    ActivateBundle(BundleDigest),
+}
+
+/// What a committed transition got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Index of its first entry; of the next one, if it had none.
+    pub first_index: u64,
+    /// How many entries it had.
+    pub entries: u64,
+    /// The time that its entries bear.
+    pub time: Timestamp,
+}
+
+/// Why a transition was not written. Nothing of it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// What the decision read has moved: read again, decide again.
+    #[error("commit: what the decision was based on has changed ({0})")]
+    Stale(String),
+    /// An entry is larger than the ledger can hold, or a value does not fit its column.
+    #[error("commit: {0}")]
+    Refused(String),
+    /// The store cannot write now: disk full, read-only, shut down. It is not known to have been written.
+    #[error("commit: the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why something could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ViewError {
+    /// What is stored cannot be read by this version, or was altered, or its key is gone.
+    #[error("read {what}: {reason}")]
+    Corrupt {
+        /// What was to be read.
+        what: &'static str,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// The store cannot read now.
+    #[error("read: the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The writing side. Object-safe.
+pub trait Commit: Send + Sync {
+    /// Writes a transition durably, or nothing of it.
+    fn commit(&self, transition: Transition) -> Answer<'_, Result<Receipt, CommitError>>;
+}
+
+/// A request as stored, with where its entries are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredRequest {
+    /// The request.
+    pub request: Request,
+    /// Indices of its ledger entries, ascending.
+    pub entries: Vec<u64>,
+}
+
+/// Which requests to list.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFilter {
+    /// Only of this principal.
+    pub principal: Option<Principal>,
+    /// Only in these states; all if empty.
+    pub statuses: Vec<Status>,
+    /// Only those older than this one: the last of the previous page.
+    pub before: Option<RequestId>,
+    /// At most so many; the store caps it at [`PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// The most items that any list gives at once.
+pub const PAGE_MAX: usize = 200;
+
+/// The bundle in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ActiveBundle {
+    /// Counts up with each activation.
+    pub epoch: u64,
+    /// Which.
+    pub digest: BundleDigest,
+    /// Its files.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// A stored secret, without its value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretInfo {
+    /// Its name.
+    pub name: String,
+    /// Its newest version.
+    pub version: u32,
+    /// When that was set.
+    pub set_at: Timestamp,
+}
+
+/// Where the log stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogHead {
+    /// The log's origin.
+    pub origin: String,
+    /// Its right edge: size, and root.
+    pub frontier: Frontier,
+    /// Time of the last entry.
+    pub last_time: Timestamp,
+}
+
+/// An entry with what it commits to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEntry {
+    /// Where it stands.
+    pub index: u64,
+    /// Its exact bytes.
+    pub bytes: Vec<u8>,
+    /// What happened.
+    pub kind: Kind,
+    /// When.
+    pub time: Timestamp,
+    /// Whose.
+    pub request: Option<RequestId>,
+    /// What it commits to; empty once erased.
+    pub disclosures: Vec<Disclosure>,
+}
+
+/// Which entries to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Only of these kinds; all if empty.
+    pub kinds: Vec<Kind>,
+    /// Only of this request.
+    pub request: Option<RequestId>,
+    /// Only at or after this time.
+    pub from: Option<Timestamp>,
+    /// Only before this time.
+    pub to: Option<Timestamp>,
+    /// Only before this index.
+    pub before: Option<u64>,
+    /// At most so many; the store caps it at [`PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// A committed change, as a hint: read the truth from [`Views`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The request that changed, if it was one.
+    pub request: Option<RequestId>,
+    /// Its new state.
+    pub status: Option<Status>,
+    /// The log's size afterwards.
+    pub size: u64,
+}
+
+/// The reading side. Object-safe; every answer is a consistent snapshot of its own.
+pub trait Views: Send + Sync {
+    /// The store's time: the machine's clock, but never before the last entry.
+    fn now(&self) -> Timestamp;
+    /// Hints about what was committed, from now on. A slow reader misses some, and has to poll.
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+    /// Whether the store can read and write: the reason if not.
+    fn health(&self) -> Answer<'_, Result<(), ViewError>>;
+
+    /// One request.
+    fn request(&self, id: RequestId) -> Answer<'_, Result<Option<StoredRequest>, ViewError>>;
+    /// The open request with this code, else the newest one.
+    fn request_by_code(&self, code: ShortCode) -> Answer<'_, Result<Option<StoredRequest>, ViewError>>;
+    /// Requests, newest first.
+    fn requests(&self, filter: RequestFilter) -> Answer<'_, Result<Vec<StoredRequest>, ViewError>>;
+    /// Requests whose present state ends by itself at or before this time, soonest first.
+    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Result<Vec<RequestId>, ViewError>>;
+    /// When the next deadline is.
+    fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>>;
+    /// How many requests are in each state.
+    fn counts(&self) -> Answer<'_, Result<BTreeMap<Status, u64>, ViewError>>;
+    /// How many requests of this principal needed a review since this time, and how many are pending now.
+    fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>>;
+    /// The newest request that a repeated call could attach to: one that was reviewed, or whose outcome is unknown.
+    fn twin(&self, principal: Principal, digest: ActionDigest) -> Answer<'_, Result<Option<Twin>, ViewError>>;
+    /// A remembered idempotency key.
+    fn key(&self, principal: Principal, key: String) -> Answer<'_, Result<Option<KeyRecord>, ViewError>>;
+    /// A card as shown.
+    fn card(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
+
+    /// Everyone, as of the newest epoch. Cheap when nothing has changed.
+    fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>>;
+    /// The agent whose bearer token has this hash, active or not.
+    fn agent_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Agent>, ViewError>>;
+    /// The sign-in link whose secret has this hash.
+    fn invitation(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Invitation>, ViewError>>;
+    /// The session whose secret has this hash.
+    fn session(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Session>, ViewError>>;
+    /// The person's API token that has this hash.
+    fn token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<PersonToken>, ViewError>>;
+    /// A person's API tokens.
+    fn tokens_of(&self, person: PersonId) -> Answer<'_, Result<Vec<PersonToken>, ViewError>>;
+
+    /// The epoch of the active bundle, zero before the first. Cheap.
+    fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>>;
+    /// The bundle in force.
+    fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>>;
+    /// A stored bundle's files.
+    fn bundle(&self, digest: BundleDigest) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>>;
+
+    /// The stored secrets, by name.
+    fn secrets(&self) -> Answer<'_, Result<Vec<SecretInfo>, ViewError>>;
+    /// One version of a secret.
+    fn secret(&self, name: String, version: u32) -> Answer<'_, Result<Option<Secret>, ViewError>>;
+
+    /// Where the log stands.
+    fn log(&self) -> Answer<'_, Result<LogHead, ViewError>>;
+    /// The exact bytes of the entries from `first`, at most `limit` of them.
+    fn entry_bytes(&self, first: u64, limit: usize) -> Answer<'_, Result<Vec<Vec<u8>>, ViewError>>;
+    /// Entries with their disclosures, newest first.
+    fn entries(&self, filter: EntryFilter) -> Answer<'_, Result<Vec<StoredEntry>, ViewError>>;
+}
+
+/// How much a principal asks of people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Reviews since the time that was asked for.
+    pub reviews: u32,
+    /// Requests that wait now.
+    pub pending: u32,
+}
