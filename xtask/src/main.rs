@@ -1,2 +1,71 @@
-//! Project chores.
-fn main() {}
+//! Project chores: `cargo xtask ci` is the test command, `generate` keeps committed files true, `setup` installs.
+//!
+//! Knows the workspace from outside, through cargo, files and the built binary, and depends on no crate of ours:
+//! it judges their arrows and could not do so from inside.
+
+mod arrows;
+mod ci;
+mod dependencies;
+mod exec;
+mod generate;
+mod metadata;
+mod setup;
+mod spdx;
+mod text;
+
+use std::process::ExitCode;
+
+use exec::{Failure, Machine};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci [--only STAGE | --from STAGE | --list]   install what is missing, then run every check
+  setup                                       only install what the checks need
+  generate [--check]                          write the generated files, or say which are out of date
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Usage(message)) => {
+            eprintln!("xtask: {message}\n\n{USAGE}");
+            ExitCode::from(64)
+        }
+        Err(Stop::Failed(failure)) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command ended early: it was called wrongly, or what it checks is wrong.
+enum Stop {
+    Usage(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Stop> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let machine = Machine::here();
+    match words.as_slice() {
+        ["ci", options @ ..] => match ci::Selection::parse(options).map_err(Stop::Usage)? {
+            ci::Selection::List => ci::list(),
+            ci::Selection::Run(stages) => ci::run(&machine, stages)?,
+        },
+        ["setup"] => setup::run(&machine)?,
+        ["generate"] => generate::write(&machine)?,
+        ["generate", "--check"] => generate::check(&machine)?,
+        ["help" | "--help" | "-h"] => print!("{USAGE}"),
+        [] => return Err(Stop::Usage("no command given".to_owned())),
+        other => return Err(Stop::Usage(format!("unknown command: {}", other.join(" ")))),
+    }
+    Ok(())
+}
