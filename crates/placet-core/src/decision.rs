@@ -97,6 +97,8 @@ pub enum ForbidReason {
     ChainBroken,
     /// A policy could not be evaluated.
     PolicyError(Vec<String>),
+    /// It was approved, but the votes that count now are not enough under the policy in force now.
+    EvidenceGone,
 }
 
 impl ForbidReason {
@@ -112,6 +114,7 @@ impl ForbidReason {
             ForbidReason::BadFacts(_) => "bad_facts",
             ForbidReason::ChainBroken => "chain_broken",
             ForbidReason::PolicyError(_) => "policy_error",
+            ForbidReason::EvidenceGone => "evidence_gone",
         }
     }
 
@@ -133,6 +136,7 @@ impl ForbidReason {
                 "Someone in the chain of this request may not act any more.".to_owned()
             }
             ForbidReason::PolicyError(_) => "A policy could not be evaluated.".to_owned(),
+            ForbidReason::EvidenceGone => "The approval does not suffice any more.".to_owned(),
         }
     }
 }

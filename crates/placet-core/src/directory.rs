@@ -53,6 +53,8 @@ pub struct Person {
     pub email: Option<String>,
     /// The groups they are in.
     pub groups: BTreeSet<GroupName>,
+    /// The operating system's user that is this person at the admin socket; at most one person has it.
+    pub operator_uid: Option<u32>,
     /// Whether they may act.
     pub status: Status,
     /// When they were added.
