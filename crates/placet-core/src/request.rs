@@ -30,7 +30,8 @@ use crate::time::Timestamp;
 pub struct Request {
     /// Which.
     pub id: RequestId,
-    /// Counts up with every stored change; the store refuses a change that starts from another.
+    /// Counts up with every stored change; the store refuses a change that starts from another. Transitions leave it
+    /// alone, as one stored change may hold several: who stores it counts up, once.
     pub version: u64,
     /// Counts up when what is to be decided changes.
     pub content_version: u32,
@@ -432,9 +433,10 @@ impl Request {
             .collect()
     }
 
+    /// Only an approval grows old. A denial stands: it needs no renewal to block, and nobody takes it back.
     fn is_stale(&self, vote: &Vote, now: Timestamp) -> bool {
         let age_max = self.requirement().and_then(|requirement| requirement.age_max);
-        age_max.is_some_and(|age_max| now.since(vote.at) > age_max)
+        vote.verdict == Verdict::Approve && age_max.is_some_and(|age_max| now.since(vote.at) > age_max)
     }
 
     /// Takes the next state: every transition ends here.
@@ -453,7 +455,8 @@ impl Request {
     }
 
     /// A pending request under a new decision. A permit mints the grant, which never outlives its evidence:
-    /// `evidence_until` is when the oldest counted vote becomes too old.
+    /// `evidence_until` is when the oldest counted vote becomes too old. Where it asks again, the review ends when the
+    /// shortest guard says, counted from intake, and never later than it would have.
     pub fn redecide(
         mut self,
         decision: Decision,
@@ -476,7 +479,8 @@ impl Request {
                 if !self.requirement().is_some_and(|before| before.same_content(needs)) {
                     self.content_version = self.content_version.saturating_add(1);
                 }
-                State::Pending(pending)
+                let expires_at = pending.expires_at.min(self.created_at.plus(needs.review_for));
+                State::Pending(Pending { expires_at })
             }
         };
         self.decision = decision;
@@ -525,8 +529,8 @@ impl Request {
         }
     }
 
-    /// The enforcement point redeems the grant, under a third decision that permits. Repeating the same claim is not a
-    /// transition: see [`Request::holds_claim`].
+    /// The enforcement point redeems the grant, under a third decision, which must permit: any other starts nothing and
+    /// leads to [`Request::refuse`]. Repeating the same claim is not a transition: see [`Request::holds_claim`].
     pub fn claim(
         mut self,
         decision: Decision,
@@ -541,6 +545,7 @@ impl Request {
         }
         match &self.state {
             State::Granted(grant) if now >= grant.expires_at => return Err(Rejection::TooLate),
+            State::Granted(_) if decision.effect != Effect::Permit => return Err(self.wrong()),
             State::Granted(_) => {}
             _ if self.execution().is_some() => return Err(Rejection::AlreadyClaimed),
             _ => return Err(self.wrong()),

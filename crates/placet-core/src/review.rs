@@ -160,8 +160,8 @@ pub enum VoteRefusal {
     /// Nothing is to be decided any more.
     #[error("the request is not waiting for a review any more")]
     Decided,
-    /// The review's deadline has passed.
-    #[error("the review's deadline has passed")]
+    /// The review's deadline has passed, or for a late denial the grant's.
+    #[error("the deadline has passed")]
     Late,
     /// The digest is of another action.
     #[error("the vote names another action")]
@@ -231,15 +231,15 @@ pub fn vote(
 ) -> Result<Voted, VoteRefusal> {
     check_ballot(&request, &ballot, now)?;
     check_standing(&request, reviewer, ballot.verdict, &standing)?;
-    let earlier =
-        request.votes.iter().filter(|vote| vote.person == reviewer.person).map(|vote| vote.round).max();
-    if request.current_vote(reviewer.person, now).is_some_and(|held| held.verdict == ballot.verdict)
-        || (earlier.is_some()
-            && ballot.verdict == Verdict::Approve
-            && !request.vote_is_stale(reviewer.person, now))
+    // An approval may be taken back at any time, and renewed once it is too old to count. A denial stands.
+    if request
+        .current_vote(reviewer.person, now)
+        .is_some_and(|held| held.verdict == Verdict::Deny || ballot.verdict == Verdict::Approve)
     {
         return Err(VoteRefusal::AlreadyVoted);
     }
+    let earlier =
+        request.votes.iter().filter(|vote| vote.person == reviewer.person).map(|vote| vote.round).max();
     let vote = Vote {
         person: reviewer.person,
         verdict: ballot.verdict,
@@ -250,7 +250,7 @@ pub fn vote(
         self_reviewed: standing.conflict.is_some(),
         vouched: standing.vouched,
         roles: standing.roles,
-        assurance: reviewer.assurance,
+        assurance: proven(reviewer),
         evidence: reviewer.evidence,
         at: now,
     };
@@ -264,6 +264,9 @@ fn check_ballot(request: &Request, ballot: &Ballot, now: Timestamp) -> Result<()
     match &request.state {
         State::Pending(pending) if now >= pending.expires_at => return Err(VoteRefusal::Late),
         State::Pending(_) => {}
+        State::Granted(grant) if ballot.verdict == Verdict::Deny && now >= grant.expires_at => {
+            return Err(VoteRefusal::Late);
+        }
         // A denial may still stop what nobody has begun.
         State::Granted(_) if ballot.verdict == Verdict::Deny => {}
         _ => return Err(VoteRefusal::Decided),
@@ -287,9 +290,11 @@ fn check_standing(
         return Err(VoteRefusal::Disabled);
     }
     if let Some(conflict) = standing.conflict {
-        // The exception is for what an agent did by itself, never for what the person submitted.
-        let own_agent = request.action.chain.requester.agent().is_some();
-        if !(standing.self_review && own_agent) {
+        // The exception is for the sponsor of what an agent did by itself: never for what a person submitted, never
+        // for another kind of conflict.
+        let sponsors_it = matches!(conflict, Conflict::Sponsor(_));
+        let agent_asked = request.action.chain.requester.agent().is_some();
+        if !(standing.self_review && sponsors_it && agent_asked) {
             return Err(VoteRefusal::Conflicted(conflict));
         }
     }
@@ -303,7 +308,7 @@ fn check_standing(
     if matches!(reviewer.evidence, Evidence::Token(_)) && !standing.token_may_approve {
         return Err(VoteRefusal::TokenMayNotApprove);
     }
-    if reviewer.assurance < standing.assurance_min {
+    if proven(reviewer) < standing.assurance_min {
         return Err(VoteRefusal::AssuranceTooLow);
     }
     if standing.vouched && !standing.vouched_counts {
@@ -312,14 +317,24 @@ fn check_standing(
     Ok(())
 }
 
+/// How sure placet may be: a token never proves more than that somebody has it.
+fn proven(reviewer: &VerifiedReviewer) -> Assurance {
+    match reviewer.evidence {
+        Evidence::Session(_) => reviewer.assurance,
+        Evidence::Token(_) => Assurance::L1,
+    }
+}
+
 fn record(mut request: Request, vote: Vote, now: Timestamp) -> Voted {
     let (verdict, person, reason) = (vote.verdict, vote.person, vote.reason.clone());
     request.votes.push(vote);
+    request.updated_at = now;
     if verdict == Verdict::Approve {
         return Voted::Counted(request);
     }
     let deniers: BTreeSet<PersonId> =
         request.votes.iter().filter(|vote| vote.verdict == Verdict::Deny).map(|vote| vote.person).collect();
+    // A grant asks for nothing any more, so a late denial needs no second one.
     let veto = request.requirement().map_or(1, |requirement| requirement.veto.max(1));
     if deniers.len() < veto as usize {
         return Voted::Counted(request);
