@@ -61,6 +61,14 @@ pub struct Person {
     pub created_at: Timestamp,
 }
 
+impl Person {
+    /// The address by which two persons may be one human: case and surrounding space do not tell people apart, and a
+    /// blank is no address.
+    fn address(&self) -> Option<String> {
+        self.email.as_ref().map(|email| email.trim().to_lowercase()).filter(|address| !address.is_empty())
+    }
+}
+
 /// Whether an automated principal decides by itself what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AgentKind {
@@ -160,13 +168,14 @@ impl Directory {
         self.active_person(agent.sponsor).map(|_| agent)
     }
 
-    /// Whether everyone in the chain may act, and the agent may act for the person at its end.
+    /// Whether everyone in the chain may act, and the agent may act for the person at its end. Only agents stand between
+    /// the two.
     pub fn chain_stands(&self, chain: &ActorChain) -> bool {
         let actors_stand = chain.actors().all(|actor| match actor {
             Principal::Agent(id) | Principal::Pipeline(id) => {
                 self.active_agent(id).is_some_and(|agent| agent.principal() == actor)
             }
-            Principal::Person(id) => self.active_person(id).is_some(),
+            Principal::Person(id) => chain.through.is_empty() && self.active_person(id).is_some(),
         });
         let may_act_for = match chain.requester {
             Principal::Agent(id) | Principal::Pipeline(id) => self.agents.get(&id).is_some_and(|agent| {
@@ -177,16 +186,26 @@ impl Directory {
         actors_stand && may_act_for && self.active_person(chain.on_behalf_of).is_some()
     }
 
-    /// Everyone who may not decide on what this chain asks, and the first reason why: closed over the requester, the
-    /// person it is for, sponsors and owners of every agent in the chain, and whoever may be the same human as these.
+    /// Everyone who may not decide on what this chain asks, and why: closed over the requester, the person it is for,
+    /// sponsors and owners of every agent in the chain, and whoever may be the same human as these.
+    ///
+    /// One reason is named for each. A requester is never anything else, so that no exception fits them; a sponsor is
+    /// named as that even where the action is on their behalf, as that is what the bundle's exception speaks of.
     pub fn conflicts(&self, chain: &ActorChain) -> BTreeMap<PersonId, Conflict> {
         let mut conflicts = BTreeMap::new();
         if let Principal::Person(id) = chain.requester {
             conflicts.insert(id, Conflict::Requester);
         }
-        conflicts.entry(chain.on_behalf_of).or_insert(Conflict::OnBehalfOf);
         for agent in chain.actors().filter_map(Principal::agent).filter_map(|id| self.agents.get(&id)) {
-            conflicts.insert(agent.sponsor, Conflict::Sponsor(agent.id));
+            conflicts.entry(agent.sponsor).or_insert(Conflict::Sponsor(agent.id));
+        }
+        conflicts.entry(chain.on_behalf_of).or_insert(Conflict::OnBehalfOf);
+        for actor in &chain.through {
+            if let Principal::Person(id) = actor {
+                conflicts.entry(*id).or_insert(Conflict::OnBehalfOf);
+            }
+        }
+        for agent in chain.actors().filter_map(Principal::agent).filter_map(|id| self.agents.get(&id)) {
             for owner in &agent.owners {
                 conflicts.entry(*owner).or_insert(Conflict::Owner(agent.id));
             }
@@ -197,14 +216,26 @@ impl Directory {
         conflicts
     }
 
-    /// Persons who share an address with one in conflict. Case and surrounding space do not tell people apart.
+    /// Of these persons, one for each human that they may be at least: two who share an address count once, as a weak
+    /// alias may block and never grant. Where distinct people are counted, count these.
+    pub fn distinct(&self, persons: impl IntoIterator<Item = PersonId>) -> BTreeSet<PersonId> {
+        let mut addresses = BTreeSet::new();
+        let sorted: BTreeSet<PersonId> = persons.into_iter().collect();
+        sorted
+            .into_iter()
+            .filter(|id| {
+                self.people.get(id).and_then(Person::address).is_none_or(|own| addresses.insert(own))
+            })
+            .collect()
+    }
+
+    /// Persons who share an address with one in conflict.
     fn aliases(&self, conflicts: &BTreeMap<PersonId, Conflict>) -> Vec<(PersonId, Conflict)> {
-        let address = |person: &Person| person.email.as_ref().map(|email| email.trim().to_lowercase());
         let blocked: BTreeMap<String, PersonId> =
-            conflicts.keys().filter_map(|id| Some((address(self.people.get(id)?)?, *id))).collect();
+            conflicts.keys().filter_map(|id| Some((self.people.get(id)?.address()?, *id))).collect();
         self.people
             .values()
-            .filter_map(|person| Some((person.id, Conflict::Alias(*blocked.get(&address(person)?)?))))
+            .filter_map(|person| Some((person.id, Conflict::Alias(*blocked.get(&person.address()?)?))))
             .collect()
     }
 }
