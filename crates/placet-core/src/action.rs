@@ -87,7 +87,8 @@ impl ResourceRef {
 
     /// As people may see it: `Dataset::"shop.accounts"`.
     pub fn visible(&self) -> String {
-        format!("{}::\"{}\"", self.kind, crate::text::visible(&self.id))
+        // Without the escape, an id could close the quotes and show a second resource.
+        format!("{}::\"{}\"", self.kind, crate::text::visible(&self.id).replace('"', "\\\""))
     }
 }
 
@@ -332,7 +333,8 @@ impl ActionRequest {
         ])
     }
 
-    /// Reads stored canonical bytes back. Every member must be known: what a newer version wrote is refused.
+    /// Reads stored canonical bytes back. Every member must be known: what a newer version wrote is refused. So is
+    /// another spelling of the same request: what is read has exactly these bytes and this digest.
     pub fn from_canonical(canonical: &Canonical) -> Result<Self, ActionRequestError> {
         let value = Value::parse(canonical.as_str().as_bytes())
             .map_err(|error| ActionRequestError(error.to_string()))?;
@@ -361,6 +363,9 @@ impl ActionRequest {
         chain.end()?;
         resource.end()?;
         members.end()?;
+        if request.to_value().canonical() != canonical.as_str() {
+            return Err(ActionRequestError("its bytes are not in canonical form".to_owned()));
+        }
         Ok(request)
     }
 }
