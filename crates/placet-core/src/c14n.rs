@@ -70,12 +70,17 @@ pub enum Reason {
 impl Value {
     /// Reads one value, and nothing after it.
     pub fn parse(bytes: &[u8]) -> Result<Value, C14nError> {
-        if bytes.len() > SIZE_MAX {
-            return Err(C14nError { at: SIZE_MAX, reason: Reason::TooLarge });
+        Value::parse_within(bytes, SIZE_MAX, DEPTH_MAX)
+    }
+
+    /// Reads one value under other bounds: for what wraps a value that was bounded before.
+    pub(crate) fn parse_within(bytes: &[u8], size_max: usize, depth_max: usize) -> Result<Value, C14nError> {
+        if bytes.len() > size_max {
+            return Err(C14nError { at: size_max, reason: Reason::TooLarge });
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| C14nError { at: error.valid_up_to(), reason: Reason::NotUtf8 })?;
-        let mut reader = Reader { text, at: 0 };
+        let mut reader = Reader { text, at: 0, depth_max };
         reader.skip_space();
         let value = reader.value(0)?;
         reader.skip_space();
@@ -207,6 +212,7 @@ impl fmt::Debug for Number {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    depth_max: usize,
 }
 
 impl Reader<'_> {
@@ -294,7 +300,7 @@ impl Reader<'_> {
     }
 
     fn enter(&mut self, depth: usize, bracket: u8) -> Result<(), C14nError> {
-        if depth > DEPTH_MAX {
+        if depth > self.depth_max {
             return Err(self.refuse(Reason::TooDeep));
         }
         self.expect(bracket)?;

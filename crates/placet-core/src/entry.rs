@@ -216,6 +216,10 @@ impl Draft {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Disclosure(String);
 
+/// How many bytes a disclosure's JSON may have. What is committed to may itself be a text of 1 MiB, and escaping it a
+/// second time makes it longer by at most six.
+const DISCLOSURE_JSON_MAX: usize = 8 * crate::c14n::SIZE_MAX;
+
 /// The text is not a disclosure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read a disclosure: expected base64url of [salt, name, value]")]
@@ -249,7 +253,8 @@ impl Disclosure {
     /// What it discloses.
     pub fn open(&self) -> Result<(String, Value), DisclosureError> {
         let json = URL_SAFE_NO_PAD.decode(&self.0).map_err(|_| DisclosureError)?;
-        match Value::parse(&json) {
+        // The array around the value is one level more than the value may have.
+        match Value::parse_within(&json, DISCLOSURE_JSON_MAX, crate::c14n::DEPTH_MAX + 1) {
             Ok(Value::Array(parts)) => match <[Value; 3]>::try_from(parts) {
                 Ok([Value::String(_), Value::String(name), value]) => Ok((name, value)),
                 _ => Err(DisclosureError),
