@@ -47,7 +47,7 @@ pub struct Twin {
 pub enum Retry {
     /// It is a new request.
     New,
-    /// It is this request; `note` says whether its own justification is an entry.
+    /// It is this request; a justification of its own becomes an entry and never changes what reviewers see.
     Attach(RequestId),
     /// The key was used for something else.
     KeyReused(RequestId),
@@ -55,7 +55,8 @@ pub enum Retry {
     OutcomeUnknown(RequestId),
 }
 
-/// Decides on a call with this digest.
+/// Decides on a call with this digest. What policy permitted without a review is a new request each time, whatever
+/// became of the one before; a key that is not remembered changes nothing.
 pub fn retry(digest: ActionDigest, key: Option<KeyRecord>, twin: Option<Twin>, now: Timestamp) -> Retry {
     if let Some(key) = key.filter(|key| now.since(key.at) < KEY_LIFETIME) {
         return if key.digest == digest { Retry::Attach(key.request) } else { Retry::KeyReused(key.request) };
@@ -67,7 +68,7 @@ pub fn retry(digest: ActionDigest, key: Option<KeyRecord>, twin: Option<Twin>, n
         Status::Granted | Status::Executing => twin.reviewed,
         Status::Denied => age < DENIAL_COOLDOWN,
         Status::Succeeded | Status::Failed => twin.reviewed && age < OUTCOME_MEMORY,
-        Status::Unknown if !twin.resolved => return Retry::OutcomeUnknown(twin.request),
+        Status::Unknown if twin.reviewed && !twin.resolved => return Retry::OutcomeUnknown(twin.request),
         Status::Unknown | Status::Refused | Status::Expired | Status::Cancelled | Status::Lapsed => false,
     };
     if attaches { Retry::Attach(twin.request) } else { Retry::New }
