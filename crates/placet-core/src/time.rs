@@ -60,7 +60,8 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let refused = || TimestampError(text.chars().take(64).collect());
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| refused())?;
-        let millis = i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).map_err(|_| refused())?;
+        let millis =
+            i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| refused())?;
         if (0..=MILLIS_MAX).contains(&millis) { Ok(Timestamp(millis)) } else { Err(refused()) }
     }
 }
@@ -100,7 +101,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "yesterday", "1969-12-31T23:59:59Z", "2026-09-21 14:13:20", "2026-13-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "1969-12-31T23:59:59Z",
+            "1969-12-31T23:59:59.9999Z",
+            "2026-09-21 14:13:20",
+            "2026-13-01T00:00:00Z",
+        ] {
             assert!(Timestamp::parse(text).is_err(), "{text}");
         }
     }
