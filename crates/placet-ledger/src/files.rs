@@ -104,8 +104,8 @@ pub(crate) fn read_bundle(dir: &Path, tile: Tile) -> Result<Vec<u8>, ReadError> 
 pub enum WriteError {
     /// It is there already, with other bytes.
     #[error(
-        "{path} exists with other content: the store or the directory was restored from a backup; do not delete \
-             it, begin a new epoch"
+        "{path} exists with other content: if the file was damaged, move it away and rebuild; if the store was \
+         restored from a backup, begin a new epoch"
     )]
     Conflict {
         /// Below the log's directory.

@@ -162,8 +162,10 @@ pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Res
         return Err(ProofError::Beyond { wanted: old.size, size: new.size });
     }
     if old.size == 0 || old.size == new.size {
-        let expected = if old.size == 0 { Hash::EMPTY_ROOT } else { new.root };
-        return match (proof, old.root == expected) {
+        // Nothing to prove: the same tree has the same root, and the empty tree begins every other.
+        let same = old.size < new.size || old.root == new.root;
+        let empty = old.size > 0 || old.root == Hash::EMPTY_ROOT;
+        return match (proof, same && empty) {
             ([], true) => Ok(()),
             ([], false) => Err(ProofError::Root),
             _ => Err(ProofError::Length),
