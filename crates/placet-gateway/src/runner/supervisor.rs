@@ -13,9 +13,9 @@
 //! It opens the program itself, compares it with what was reviewed, and executes that very descriptor.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -56,6 +56,7 @@ pub fn supervise_main(_arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn supervise() -> io::Result<()> {
+    close_inherited()?;
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     isolate()?;
     let job: Job = wire::receive(&control)?;
@@ -68,6 +69,18 @@ fn supervise() -> io::Result<()> {
     let _ = wire::send(&control, &Report::Started);
     let end = watch(main, &control, grace)?;
     wire::send(&control, &report(&end))
+}
+
+/// Whatever descriptors placet itself was started with are none of the program's business.
+fn close_inherited() -> io::Result<()> {
+    let listed =
+        fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let open: Vec<RawFd> = listed.filter(|descriptor| *descriptor > 2).collect();
+    for descriptor in open {
+        // One of them was the directory that was just read, which is closed by now.
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
 }
 
 /// Orphans come to us; no terminal, no new privileges, no core file and no debugger that could show a secret.
