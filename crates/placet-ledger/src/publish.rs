@@ -140,10 +140,6 @@ impl Publisher {
         }
         let log = signer.verifier_key();
         let published = read_published(dir, &log)?;
-        if let Some(published) = &published {
-            // A crash between the checkpoint and its copy leaves this to do.
-            write_copy(&mut Writer::new(dir), published)?;
-        }
         Ok(Publisher { dir: dir.to_owned(), signer, log, published, edge: None, _lock: lock })
     }
 
@@ -347,17 +343,22 @@ impl<'p> Growth<'p> {
 
     fn sign(mut self) -> Result<SignedCheckpoint, PublishError> {
         let old_size = self.publisher.published_head().size;
+        // A crash may have come between the checkpoint and its copy. Make up for it before the original goes.
+        if let Some(published) = &self.publisher.published {
+            write_copy(&mut self.writer, published)?;
+        }
         let checkpoint = match &self.publisher.published {
             Some(published) if published.head() == self.target => published.clone(),
             _ => {
                 let checkpoint = Checkpoint::sign(self.target, &self.publisher.signer);
                 self.writer.replace(CHECKPOINT, checkpoint.note().as_bytes())?;
+                // From here on readers may have seen it, whatever fails below.
+                self.publisher.published = Some(checkpoint.clone());
                 self.writer.sync()?;
+                write_copy(&mut self.writer, &checkpoint)?;
                 checkpoint
             }
         };
-        self.publisher.published = Some(checkpoint.clone());
-        write_copy(&mut self.writer, &checkpoint)?;
         prune(&self.publisher.dir, old_size, self.target.size);
         self.publisher.edge = Some((self.edge, self.bundle));
         Ok(checkpoint)

@@ -3,14 +3,14 @@
 //! Whatever is returned here was checked against the signed root first. To check a *whole* log, use
 //! [`Verification`](crate::Verification).
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 
 use crate::bundle::split_entries;
-use crate::checkpoint::{CheckpointError, SignedCheckpoint};
+use crate::checkpoint::{CheckpointError, SignedCheckpoint, TreeHead};
 use crate::files::{self, CHECKPOINT, ReadError};
 use crate::frontier::root_of;
-use crate::hash::{Hash, leaf_hash};
+use crate::hash::{Hash, leaf_hash, node_hash};
 use crate::proof::{
     HashReader, Node, ProveError, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion,
 };
@@ -82,7 +82,7 @@ impl PublishedLog {
         let head = self.checkpoint.head();
         let proof = prove_consistency(&mut self.tiles, old_size, head.size)?;
         let root = self.tiles.root_at(old_size)?;
-        let old = crate::TreeHead { size: old_size, root };
+        let old = TreeHead { size: old_size, root };
         verify_consistency(&old, &head, &proof).map_err(|_| ProveError::Damaged)?;
         Ok(proof)
     }
@@ -118,8 +118,8 @@ impl TileReader {
             self.cached.clear();
         }
         match self.cached.entry((level, index)) {
-            std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::btree_map::Entry::Vacant(unknown) => {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
                 let kind = Kind::Hashes { level };
                 let tile = Tile::in_tree(kind, index, self.size)
                     .ok_or_else(|| ReadError::Missing { path: format!("tile/{level}, number {index}") })?;
@@ -133,7 +133,8 @@ impl TileReader {
         let missing = || ReadError::Missing { path: format!("entry {index}") };
         let tile = Tile::in_tree(Kind::Entries, number, self.size).ok_or_else(missing)?;
         let bundle = files::read_bundle(&self.dir, tile)?;
-        let entries = split_entries(&bundle, tile.width()).unwrap_or_default();
+        let damaged = |_| ReadError::Damaged { path: tile.path() };
+        let entries = split_entries(&bundle, tile.width()).map_err(damaged)?;
         let entry =
             usize::try_from(position).ok().and_then(|position| entries.get(position)).ok_or_else(missing)?;
         Ok(entry.to_vec())
@@ -145,7 +146,7 @@ impl TileReader {
             subtrees.push(self.hash(Node { height, index: at >> height })?);
             at += 1 << height;
         }
-        let folded = subtrees.into_iter().rev().reduce(|right, left| crate::node_hash(&left, &right));
+        let folded = subtrees.into_iter().rev().reduce(|right, left| node_hash(&left, &right));
         Ok(folded.unwrap_or(Hash::EMPTY_ROOT))
     }
 }

@@ -209,14 +209,30 @@ fn a_crash_before_the_checkpoint_leaves_the_old_one_in_force() {
 
 #[test]
 fn a_crash_between_the_checkpoint_and_its_copy_is_made_good() {
+    for next_size in [200, 300] {
+        let dir = tempfile::tempdir().unwrap();
+        let published = publish(dir.path(), &[100, 200]);
+        fs::remove_file(dir.path().join("checkpoints/200")).unwrap();
+        publish(dir.path(), &[next_size]);
+        assert_eq!(fs::read_to_string(dir.path().join("checkpoints/200")).unwrap(), published[1].note());
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_stops_everything_and_can_be_repaired() {
     let dir = tempfile::tempdir().unwrap();
-    publish(dir.path(), &[100, 200]);
-    fs::remove_file(dir.path().join("checkpoints/200")).unwrap();
-    let publisher = Publisher::open(dir.path(), signer()).unwrap();
-    assert_eq!(
-        fs::read_to_string(dir.path().join("checkpoints/200")).unwrap(),
-        publisher.published().unwrap().note()
-    );
+    publish(dir.path(), &[100]);
+    let before = fs::read(dir.path().join("checkpoint")).unwrap();
+    let mut publisher = Publisher::open(dir.path(), signer()).unwrap();
+    // A file where the directory of level 1 should come.
+    fs::write(dir.path().join("tile/1"), b"").unwrap();
+    let error = publisher.publish(head(300), &mut entries).unwrap_err();
+    assert!(matches!(error, PublishError::Read(_) | PublishError::Write(_)), "{error}");
+    assert_eq!(fs::read(dir.path().join("checkpoint")).unwrap(), before);
+    fs::remove_file(dir.path().join("tile/1")).unwrap();
+    assert_eq!(publisher.publish(head(300), &mut entries).unwrap().head(), head(300));
+    drop(publisher);
+    assert_eq!(verify(dir.path()), 300);
 }
 
 #[test]
