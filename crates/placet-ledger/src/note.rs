@@ -25,6 +25,7 @@ const SIGNATURE_BYTES_MIN: usize = 5;
 const LINE_PREFIX: &str = "— ";
 
 /// A private key that signs notes under its name.
+#[derive(Clone)]
 pub struct Signer {
     name: KeyName,
     key: SigningKey,
