@@ -1,0 +1,18 @@
+//! What core promises, tested through its public types: a module for each feature.
+
+#[cfg(test)]
+mod action;
+#[cfg(test)]
+mod c14n;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod directory;
+#[cfg(test)]
+mod entries;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod retry;
+#[cfg(test)]
+mod votes;
