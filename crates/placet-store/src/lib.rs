@@ -12,6 +12,11 @@
 //! What is personal (request bodies, votes, cards, disclosures, secrets) is sealed under keys that live apart from the
 //! data and can be destroyed.
 
+pub mod keys;
+mod private;
+mod row;
+pub mod sqlite;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +32,10 @@ use placet_core::retry::{KeyRecord, Twin};
 use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use placet_ledger::Frontier;
+
+pub use self::keys::{KeyStore, RootKeySource};
+pub use self::private::PrivateError;
+pub use self::sqlite::{OpenError, Options, SqliteStore};
 
 /// What a store's methods give: boxed, so that the traits stay object-safe.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -63,13 +72,35 @@ pub enum Requires {
     InvitationUnused(InvitationId),
     /// No open request has this code.
     ShortCodeFree(ShortCode),
-    /// The secret's newest version is this; zero if there is none.
+    /// The newest version ever given to a secret of this name is this, also if it was removed; zero if it is new.
     SecretVersion(String, u32),
     /// The principal has fewer pending requests than this.
     PendingBelow(Principal, u32),
 }
 
-/// One change. A request's own version is always a precondition: version 1 must be new, version n needs n - 1 stored.
+impl Requires {
+    /// The word for it, which [`CommitError::Stale`] bears.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Requires::BundleEpoch(_) => "bundle_epoch",
+            Requires::DirectoryEpoch(_) => "directory_epoch",
+            Requires::Before(_) => "before",
+            Requires::NotBefore(_) => "not_before",
+            Requires::SteadyClock => "steady_clock",
+            Requires::Twin(..) => "twin",
+            Requires::Key(..) => "key",
+            Requires::InvitationUnused(_) => "invitation",
+            Requires::ShortCodeFree(_) => "short_code",
+            Requires::SecretVersion(..) => "secret_version",
+            Requires::PendingBelow(..) => "pending_below",
+        }
+    }
+}
+
+/// One change. The order in which a transition lists its changes does not matter: what is referred to is written first,
+/// and what ends does so before its successor begins.
+///
+/// A request's own version is always a precondition: version 1 must be new, version n needs n - 1 stored.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// A request, new or changed.
@@ -105,7 +136,7 @@ pub enum Write {
     Token(PersonToken),
     /// A person's API token ends.
     RevokeToken(TokenId),
-    /// A secret's next version.
+    /// A secret's next version: one more than the newest that was ever given, so that `name@version` stays one value.
     Secret(String, u32, Secret),
     /// Every version of a secret goes.
     RemoveSecret(String),
@@ -129,7 +160,8 @@ pub struct Receipt {
 /// Why a transition was not written. Nothing of it was.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
-    /// What the decision read has moved: read again, decide again.
+    /// What the decision read has moved: read again, decide again. The word says what: that of a [`Requires`], or
+    /// `request_version`, `short_code`, `secret_version`, `invitation`, `session`, `token`, `secret`, `group`.
     #[error("commit: what the decision was based on has changed ({0})")]
     Stale(String),
     /// An entry is larger than the ledger can hold, or a value does not fit its column.
@@ -155,6 +187,10 @@ pub enum ViewError {
     #[error("read: the store is unavailable: {0}")]
     Unavailable(String),
 }
+
+/// A store: both sides.
+pub trait Store: Commit + Views {}
+impl<S: Commit + Views + ?Sized> Store for S {}
 
 /// The writing side. Object-safe.
 pub trait Commit: Send + Sync {
@@ -186,6 +222,9 @@ pub struct RequestFilter {
 
 /// The most items that any list gives at once.
 pub const PAGE_MAX: usize = 200;
+
+/// The most entries whose bytes are given at once: with entries of the largest size, 64 MiB.
+pub const ENTRIES_MAX: usize = 1024;
 
 /// The bundle in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -280,7 +319,8 @@ pub trait Views: Send + Sync {
     fn request_by_code(&self, code: ShortCode) -> Answer<'_, Result<Option<StoredRequest>, ViewError>>;
     /// Requests, newest first.
     fn requests(&self, filter: RequestFilter) -> Answer<'_, Result<Vec<StoredRequest>, ViewError>>;
-    /// Requests whose present state ends by itself at or before this time, soonest first.
+    /// Requests whose present state ends by itself at or before this time, soonest first; at most
+    /// [`PAGE_MAX`].
     fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Result<Vec<RequestId>, ViewError>>;
     /// When the next deadline is.
     fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>>;
@@ -289,7 +329,8 @@ pub trait Views: Send + Sync {
     /// How many requests of this principal needed a review since this time, and how many are pending now.
     fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>>;
     /// The newest request that a repeated call could attach to: one that was reviewed, or whose outcome is unknown.
-    fn twin(&self, principal: Principal, digest: ActionDigest) -> Answer<'_, Result<Option<Twin>, ViewError>>;
+    fn twin(&self, principal: Principal, digest: ActionDigest)
+    -> Answer<'_, Result<Option<Twin>, ViewError>>;
     /// A remembered idempotency key.
     fn key(&self, principal: Principal, key: String) -> Answer<'_, Result<Option<KeyRecord>, ViewError>>;
     /// A card as shown.
@@ -313,16 +354,23 @@ pub trait Views: Send + Sync {
     /// The bundle in force.
     fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>>;
     /// A stored bundle's files.
-    fn bundle(&self, digest: BundleDigest) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>>;
+    fn bundle(
+        &self,
+        digest: BundleDigest,
+    ) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>>;
 
-    /// The stored secrets, by name.
+    /// The stored secrets, by name. Removed ones are not in it.
     fn secrets(&self) -> Answer<'_, Result<Vec<SecretInfo>, ViewError>>;
     /// One version of a secret.
     fn secret(&self, name: String, version: u32) -> Answer<'_, Result<Option<Secret>, ViewError>>;
+    /// The newest version ever given to a secret of this name, also if it was removed; zero if it is new. The next one
+    /// is one more.
+    fn secret_version(&self, name: String) -> Answer<'_, Result<u32, ViewError>>;
 
     /// Where the log stands.
     fn log(&self) -> Answer<'_, Result<LogHead, ViewError>>;
-    /// The exact bytes of the entries from `first`, at most `limit` of them.
+    /// The exact bytes of the entries from `first`, at most `limit` of them; the store caps it at
+    /// [`ENTRIES_MAX`].
     fn entry_bytes(&self, first: u64, limit: usize) -> Answer<'_, Result<Vec<Vec<u8>>, ViewError>>;
     /// Entries with their disclosures, newest first.
     fn entries(&self, filter: EntryFilter) -> Answer<'_, Result<Vec<StoredEntry>, ViewError>>;

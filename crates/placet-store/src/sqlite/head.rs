@@ -1,0 +1,59 @@
+//! The head row: where the log stands.
+
+use placet_core::time::Timestamp;
+use placet_ledger::Frontier;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::writer::Head;
+
+/// The head row as stored.
+pub(super) struct StoredHead {
+    pub(super) origin: String,
+    pub(super) key_store: [u8; 16],
+    pub(super) head: Head,
+}
+
+/// The first head of a new log.
+pub(super) fn create(db: &Connection, origin: &str, key_store: [u8; 16]) -> rusqlite::Result<Head> {
+    let frontier = Frontier::new();
+    db.execute(
+        "INSERT INTO log_head (id, origin, key_store, size, frontier, last_time) VALUES (1, ?1, ?2, 0, ?3, 0)",
+        params![origin, key_store.as_slice(), frontier.to_bytes()],
+    )?;
+    Ok(Head { frontier, last_time: Timestamp::EPOCH })
+}
+
+/// Moves the head in the transaction that appends.
+pub(super) fn write(db: &Connection, head: &Head) -> rusqlite::Result<()> {
+    let size = i64::try_from(head.frontier.size()).unwrap_or(i64::MAX);
+    let sql = "UPDATE log_head SET size = ?1, frontier = ?2, last_time = ?3";
+    let changed = db.prepare_cached(sql)?.execute(params![
+        size,
+        head.frontier.to_bytes(),
+        head.last_time.as_millis()
+    ])?;
+    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+}
+
+/// Reads the head. One that does not fit itself is an error.
+pub(super) fn read(db: &Connection) -> rusqlite::Result<Option<StoredHead>> {
+    let sql = "SELECT origin, key_store, size, frontier, last_time FROM log_head";
+    let mut statement = db.prepare_cached(sql)?;
+    let read = statement.query_row([], |row| {
+        let bytes: Vec<u8> = row.get(3)?;
+        let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
+            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error)
+        };
+        let frontier = Frontier::from_bytes(&bytes).map_err(|error| damaged(error.into()))?;
+        let size: i64 = row.get(2)?;
+        if u64::try_from(size) != Ok(frontier.size()) {
+            return Err(damaged("the frontier has another size than the head".into()));
+        }
+        Ok(StoredHead {
+            origin: row.get(0)?,
+            key_store: row.get(1)?,
+            head: Head { frontier, last_time: Timestamp::from_millis(row.get(4)?) },
+        })
+    });
+    read.optional()
+}

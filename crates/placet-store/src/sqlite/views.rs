@@ -1,0 +1,186 @@
+//! The reading side: each view is one snapshot. What reads a row or two runs on the caller's thread, what reads many
+//! on one that may take its time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use placet_core::action::Principal;
+use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
+use placet_core::directory::{Agent, Directory, Invitation, PersonToken, Session};
+use placet_core::id::{PersonId, RequestId};
+use placet_core::request::Status;
+use placet_core::retry::{KeyRecord, Twin};
+use placet_core::secret::Secret;
+use placet_core::time::Timestamp;
+use tokio::sync::broadcast;
+
+use super::{SqliteStore, read_directory, read_log, read_requests};
+use crate::{
+    ActiveBundle, Answer, Change, EntryFilter, Load, LogHead, RequestFilter, SecretInfo, StoredEntry,
+    StoredRequest, ViewError, Views,
+};
+
+impl From<rusqlite::Error> for ViewError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        match error {
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => {
+                ViewError::Corrupt { what: "a column", reason: error.to_string() }
+            }
+            _ => ViewError::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl Views for SqliteStore {
+    fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+
+    fn health(&self) -> Answer<'_, Result<(), ViewError>> {
+        Box::pin(async move {
+            self.shared.point(|db| read_log::log(db).map(drop)).await?;
+            let failed = self.shared.write_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match failed {
+                Some(reason) => Err(ViewError::Unavailable(format!("the last write failed: {reason}"))),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn request(&self, id: RequestId) -> Answer<'_, Result<Option<StoredRequest>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_requests::request(db, sealer, id)))
+    }
+
+    fn request_by_code(&self, code: ShortCode) -> Answer<'_, Result<Option<StoredRequest>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_requests::request_by_code(db, sealer, &code)))
+    }
+
+    fn requests(&self, filter: RequestFilter) -> Answer<'_, Result<Vec<StoredRequest>, ViewError>> {
+        Box::pin(self.shared.scan(move |shared, db| read_requests::requests(db, &shared.sealer, &filter)))
+    }
+
+    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Result<Vec<RequestId>, ViewError>> {
+        Box::pin(self.shared.point(move |db| read_requests::due(db, at, limit)))
+    }
+
+    fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>> {
+        Box::pin(self.shared.point(read_requests::next_deadline))
+    }
+
+    fn counts(&self) -> Answer<'_, Result<BTreeMap<Status, u64>, ViewError>> {
+        Box::pin(self.shared.scan(|_, db| read_requests::counts(db)))
+    }
+
+    fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>> {
+        Box::pin(self.shared.point(move |db| read_requests::load_of(db, principal, since)))
+    }
+
+    fn twin(
+        &self,
+        principal: Principal,
+        digest: ActionDigest,
+    ) -> Answer<'_, Result<Option<Twin>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_requests::twin(db, sealer, principal, digest)))
+    }
+
+    fn key(&self, principal: Principal, key: String) -> Answer<'_, Result<Option<KeyRecord>, ViewError>> {
+        let (sealer, now) = (&self.shared.sealer, self.shared.now());
+        Box::pin(self.shared.point(move |db| read_requests::key(db, sealer, principal, &key, now)))
+    }
+
+    fn card(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_requests::card(db, sealer, hash)))
+    }
+
+    fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>> {
+        Box::pin(async move {
+            let cache = &self.shared.directory;
+            let cached = Arc::clone(&cache.lock().unwrap_or_else(PoisonError::into_inner));
+            let epoch = cached.epoch;
+            if !self.shared.point(move |db| read_directory::directory_moved(db, epoch)).await? {
+                return Ok(cached);
+            }
+            let read = self.shared.scan(|shared, db| read_directory::directory(db, &shared.sealer)).await?;
+            let read = Arc::new(read);
+            let mut newest = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if newest.epoch < read.epoch {
+                *newest = Arc::clone(&read);
+            }
+            Ok(read)
+        })
+    }
+
+    fn agent_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Agent>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::agent_by_token(db, sealer, hash)))
+    }
+
+    fn invitation(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Invitation>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::invitation(db, sealer, hash)))
+    }
+
+    fn session(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Session>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::session(db, sealer, hash)))
+    }
+
+    fn token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<PersonToken>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::token(db, sealer, hash)))
+    }
+
+    fn tokens_of(&self, person: PersonId) -> Answer<'_, Result<Vec<PersonToken>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::tokens_of(db, sealer, person)))
+    }
+
+    fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>> {
+        Box::pin(self.shared.point(read_directory::epoch))
+    }
+
+    fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>> {
+        Box::pin(self.shared.scan(|_, db| read_directory::active_bundle(db)))
+    }
+
+    fn bundle(
+        &self,
+        digest: BundleDigest,
+    ) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>> {
+        Box::pin(self.shared.scan(move |_, db| read_directory::bundle(db, digest)))
+    }
+
+    fn secrets(&self) -> Answer<'_, Result<Vec<SecretInfo>, ViewError>> {
+        Box::pin(self.shared.point(read_directory::secrets))
+    }
+
+    fn secret(&self, name: String, version: u32) -> Answer<'_, Result<Option<Secret>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::secret(db, sealer, &name, version)))
+    }
+
+    fn secret_version(&self, name: String) -> Answer<'_, Result<u32, ViewError>> {
+        Box::pin(self.shared.point(move |db| read_directory::secret_version(db, &name)))
+    }
+
+    fn log(&self) -> Answer<'_, Result<LogHead, ViewError>> {
+        Box::pin(self.shared.point(read_log::log))
+    }
+
+    fn entry_bytes(&self, first: u64, limit: usize) -> Answer<'_, Result<Vec<Vec<u8>>, ViewError>> {
+        Box::pin(self.shared.scan(move |_, db| read_log::entry_bytes(db, first, limit)))
+    }
+
+    fn entries(&self, filter: EntryFilter) -> Answer<'_, Result<Vec<StoredEntry>, ViewError>> {
+        Box::pin(self.shared.scan(move |shared, db| read_log::entries(db, &shared.sealer, &filter)))
+    }
+}

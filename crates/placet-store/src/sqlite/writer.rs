@@ -1,0 +1,263 @@
+//! The one thread that writes.
+//!
+//! It takes one transition, then whatever else is waiting, and writes them in one transaction: the fsync of a batch is
+//! the time in which the next one gathers, so there is no timer. A transition that is refused is rolled back to its
+//! savepoint and the rest goes on. If the batch as a whole fails, nobody is told that it was written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use placet_core::entry;
+use placet_core::time::Timestamp;
+use placet_ledger::{Frontier, leaf_hash};
+use rusqlite::{Connection, ErrorCode, ffi, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::prepare::{Prepared, PreparedEntry, Row};
+use super::requires::{self, Times};
+use super::{Shared, head, rows};
+use crate::{Change, CommitError, Receipt};
+
+/// How many transitions one transaction takes at most.
+pub(super) const BATCH_MAX: usize = 1024;
+
+/// What waits for the writer.
+pub(super) enum Job {
+    /// A transition, and whoever waits for it.
+    Commit(Box<Prepared>, oneshot::Sender<Result<Receipt, CommitError>>),
+    /// Tests reach for the writer's connection.
+    #[cfg(test)]
+    With(Box<dyn FnOnce(&Connection) + Send>),
+}
+
+/// Where the log stands, in memory.
+#[derive(Clone)]
+pub(super) struct Head {
+    pub(super) frontier: Frontier,
+    pub(super) last_time: Timestamp,
+}
+
+/// Why something was not written.
+pub(super) enum Failure {
+    /// This transition is refused; others are not concerned.
+    Transition(CommitError),
+    /// The database fails: the batch is lost.
+    Batch(rusqlite::Error),
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        Failure::Transition(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        let constraint = match &error {
+            rusqlite::Error::SqliteFailure(code, message) => match code.code {
+                ErrorCode::ConstraintViolation if code.extended_code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY => {
+                    Some("something that it refers to is not there, or is still in use".to_owned())
+                }
+                ErrorCode::ConstraintViolation | ErrorCode::TooBig => {
+                    Some(message.clone().unwrap_or_else(|| code.to_string()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        match constraint {
+            Some(reason) => Failure::Transition(CommitError::Refused(reason)),
+            None => Failure::Batch(error),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) db: Connection,
+    pub(super) head: Head,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: mpsc::Receiver<Job>,
+}
+
+/// A transition that stands in the open transaction.
+struct Written {
+    receipt: Receipt,
+    changes: Vec<Change>,
+}
+
+type Waiting = (Box<Prepared>, oneshot::Sender<Result<Receipt, CommitError>>);
+
+impl Writer {
+    /// Writes until the store is dropped. A panic ends the store: see [`Shared::down`].
+    pub(super) fn run(mut self) {
+        let _mourner = Mourner(Arc::clone(&self.shared));
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next {
+                match job {
+                    Job::Commit(transition, waiter) => batch.push((transition, waiter)),
+                    #[cfg(test)]
+                    Job::With(act) => act(&self.db),
+                }
+                next = if batch.len() < BATCH_MAX { self.queue.try_recv().ok() } else { None };
+            }
+            self.write(batch);
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Waiting>) {
+        if self.shared.is_down() {
+            return;
+        }
+        let mut head = self.head.clone();
+        match self.transaction(&batch, &mut head) {
+            Ok(written) => {
+                self.head = head;
+                self.shared.last_time.store(self.head.last_time.as_millis(), Ordering::Release);
+                self.shared.write_failed(None);
+                let mut changes = Vec::new();
+                for ((_, waiter), result) in batch.into_iter().zip(written) {
+                    let answer = result.map(|written| {
+                        changes.extend(written.changes);
+                        written.receipt
+                    });
+                    // Whoever gave up waiting reads the truth from the views.
+                    let _ = waiter.send(answer);
+                }
+                for change in changes {
+                    // Without listeners there is nobody to tell.
+                    let _ = self.shared.changes.send(change);
+                }
+            }
+            Err(error) => self.lose(batch, &error),
+        }
+    }
+
+    fn transaction(
+        &self,
+        batch: &[Waiting],
+        head: &mut Head,
+    ) -> rusqlite::Result<Vec<Result<Written, CommitError>>> {
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut results = Vec::with_capacity(batch.len());
+        for (transition, _) in batch {
+            self.db.prepare_cached("SAVEPOINT transition")?.execute([])?;
+            let mut next = head.clone();
+            match self.transition(transition, &mut next) {
+                Ok(written) => {
+                    *head = next;
+                    results.push(Ok(written));
+                }
+                Err(Failure::Transition(error)) => {
+                    self.db.prepare_cached("ROLLBACK TO transition")?.execute([])?;
+                    results.push(Err(error));
+                }
+                Err(Failure::Batch(error)) => return Err(error),
+            }
+            self.db.prepare_cached("RELEASE transition")?.execute([])?;
+        }
+        head::write(&self.db, head)?;
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        Ok(results)
+    }
+
+    fn transition(&self, transition: &Prepared, head: &mut Head) -> Result<Written, Failure> {
+        let times = Times { clock: self.shared.clock.now(), last: head.last_time };
+        let now = times.now();
+        for requires in &transition.requires {
+            requires::check(&self.db, &self.shared.sealer, times, requires)?;
+        }
+        for row in &transition.rows {
+            rows::write(&self.db, row, now)?;
+        }
+        if transition.rows.iter().any(Row::moves_directory) {
+            rows::move_directory(&self.db)?;
+        }
+        let first_index = head.frontier.size();
+        for entry in &transition.entries {
+            self.append(entry, now, head)?;
+        }
+        let entries = head.frontier.size().saturating_sub(first_index);
+        let changes = changes(transition, head.frontier.size());
+        Ok(Written { receipt: Receipt { first_index, entries, time: now }, changes })
+    }
+
+    fn append(&self, entry: &PreparedEntry, now: Timestamp, head: &mut Head) -> Result<(), Failure> {
+        let draft = &entry.sealed.draft;
+        let previous = match draft.request {
+            Some(request) => rows::last_entry(&self.db, request.as_bytes())?.map(requires::unsigned),
+            None => None,
+        };
+        let place = entry::Place { log: &self.shared.origin, time: now, previous };
+        let refused = |error: &dyn std::fmt::Display| CommitError::Refused(error.to_string());
+        let body = entry.sealed.entry(place).map_err(|error| refused(&error))?;
+        let index = head.frontier.append(leaf_hash(&body)).map_err(|error| refused(&error))?;
+        head.last_time = now;
+        let index = i64::try_from(index).map_err(|error| refused(&error))?;
+        let sql = "INSERT INTO entry (idx, id, time, kind, request, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.db.prepare_cached(sql)?.execute(params![
+            index,
+            entry.sealed.id.as_bytes().as_slice(),
+            now.as_millis(),
+            draft.kind.as_str(),
+            draft.request.as_ref().map(|request| request.as_bytes().as_slice()),
+            body
+        ])?;
+        if let Some(sealed) = &entry.disclosures {
+            let sql = "INSERT INTO disclosure (idx, sealed) VALUES (?1, ?2)";
+            self.db.prepare_cached(sql)?.execute(params![index, sealed])?;
+        }
+        Ok(())
+    }
+
+    /// The batch failed. Nothing of it is known to be written; memory is made to say what the database says.
+    fn lose(&mut self, batch: Vec<Waiting>, error: &rusqlite::Error) {
+        tracing::error!(error = error as &dyn std::error::Error, transitions = batch.len(), "commit failed");
+        let reason = error.to_string();
+        if !self.db.is_autocommit() && self.db.execute_batch("ROLLBACK").is_err() {
+            self.shared.go_down();
+        }
+        match head::read(&self.db) {
+            Ok(Some(stored)) if !is_fatal(error) => self.head = stored.head,
+            // After a failed fsync or in a damaged file nobody knows what is on the disk: a restart finds out.
+            _ => self.shared.go_down(),
+        }
+        self.shared.write_failed(Some(reason.clone()));
+        for (_, waiter) in batch {
+            let _ = waiter.send(Err(CommitError::Unavailable(reason.clone())));
+        }
+    }
+}
+
+fn is_fatal(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    match error.sqlite_error_code() {
+        Some(SystemIoFailure | DatabaseCorrupt | NotADatabase | CannotOpen) => true,
+        Some(_) => false,
+        None => true,
+    }
+}
+
+fn changes(transition: &Prepared, size: u64) -> Vec<Change> {
+    let requests = transition.rows.iter().filter_map(|row| match row {
+        Row::Request(request) => {
+            let columns = &request.columns;
+            Some(Change { request: Some(columns.id), status: Some(columns.status), size })
+        }
+        _ => None,
+    });
+    let changes: Vec<Change> = requests.collect();
+    if changes.is_empty() { vec![Change { request: None, status: None, size }] } else { changes }
+}
+
+/// Tells everyone that the writer is gone, if it went by panicking.
+struct Mourner(Arc<Shared>);
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.go_down();
+        }
+    }
+}
