@@ -1,0 +1,429 @@
+//! A bundle: one directory of policy, read whole, checked whole, or refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use cedar_policy::{Entity, EntityUid, PolicySet};
+use placet_core::action::ActionName;
+use placet_core::decision::RoleName;
+use placet_core::digest::BundleDigest;
+
+use crate::cases::{CaseResult, Cases};
+use crate::entities::{self, Resources};
+use crate::files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX};
+use crate::finding::{Finding, Severity, Source};
+use crate::mapping::Mapping;
+use crate::policies::{self, CEDAR_FILES, Kind, Rule, Surroundings, named_actions};
+use crate::schema::{PRIVILEGED, VOTE_ACTIONS, Vocabulary};
+use crate::settings::{ConflictRule, Manifest, RoleRule, Settings};
+
+/// A bundle that was read and checked. Immutable: decisions are functions over it.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    digest: BundleDigest,
+    files: BundleFiles,
+    runner: Option<String>,
+    pub(crate) manifest: Manifest,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) resources: Resources,
+    pub(crate) rules: BTreeMap<String, Rule>,
+    pub(crate) buckets: BTreeMap<String, Bucket>,
+    pub(crate) mapping: Mapping,
+    /// Whether `review.cedar` permits votes beside those that bundle.toml's roles give.
+    pub(crate) votes_by_policy: bool,
+    cases: Cases,
+}
+
+/// A bundle, and what somebody should look at in it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// What is doubtful, but keeps nothing from working.
+    pub warnings: Vec<Finding>,
+}
+
+/// The policies that can say something about one action, and the action itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    pub(crate) policies: PolicySet,
+    pub(crate) action: EntityUid,
+    pub(crate) entity: Entity,
+}
+
+const MANIFEST: &str = "bundle.toml";
+const SCHEMA: &str = "schema.cedarschema";
+const ENTITIES: &str = "entities.toml";
+const MAPPING: &str = "mapping.toml";
+const RUNNER: &str = "runner.toml";
+/// What the rules that placet adds are called in findings.
+const GENERATED: &str = "(placet's own rules)";
+/// The guard by which a bundle says who is asked about what policy cannot represent.
+const UNREPRESENTABLE: &str = "unrepresentable";
+
+impl Bundle {
+    /// Reads and checks a bundle. Every error keeps it from loading, warnings do not.
+    pub fn load(files: &BundleFiles) -> Result<Loaded, Vec<Finding>> {
+        let texts = Texts::of(files)?;
+        let mut findings = Vec::new();
+        let manifest = Manifest::read(texts.source(MANIFEST))?;
+        let vocabulary = Vocabulary::read(texts.source(SCHEMA), &manifest.roles)?;
+        let rules = read_rules(&texts, &manifest, &vocabulary, &mut findings);
+        check_external(texts.source(MANIFEST), &manifest, &vocabulary, &mut findings);
+        let resources = collect(Resources::read(texts.source(ENTITIES), &vocabulary), &mut findings);
+        let mapping = collect(Mapping::read(texts.source(MAPPING), &vocabulary), &mut findings);
+        let cases = collect(Cases::read(texts.tests()), &mut findings);
+        let runner = files.get(RUNNER).map(|_| texts.source(RUNNER).text.to_owned());
+        if let Some(text) = &runner
+            && let Err(error) = toml::from_str::<toml::Table>(text)
+        {
+            findings.push(texts.source(RUNNER).toml(&error));
+        }
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(findings);
+        }
+        let buckets = fill_buckets(&rules, &vocabulary)
+            .map_err(|message| vec![texts.source(SCHEMA).error("L8", 0..0, message)])?;
+        check_permits(texts.source(SCHEMA), &vocabulary, &buckets, &rules, &mut findings);
+        let votes_by_policy = rules.values().any(|rule| {
+            rule.kind == Kind::Review
+                && rule.span != GENERATED_SPAN
+                && rule.policy.effect() == cedar_policy::Effect::Permit
+        });
+        let bundle = Bundle {
+            digest: files.digest(),
+            files: files.clone(),
+            runner,
+            manifest,
+            vocabulary,
+            resources,
+            rules,
+            buckets,
+            mapping,
+            votes_by_policy,
+            cases,
+        };
+        Ok(Loaded { bundle, warnings: findings })
+    }
+
+    /// The digest over the bundle's files.
+    pub fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// The bundle's files.
+    pub fn files(&self) -> &BundleFiles {
+        &self.files
+    }
+
+    /// The bundle's switches.
+    pub fn settings(&self) -> &Settings {
+        &self.manifest.settings
+    }
+
+    /// The reviewer roles, and how each resolves to people.
+    pub fn roles(&self) -> &BTreeMap<RoleName, RoleRule> {
+        &self.manifest.roles
+    }
+
+    /// Whether the action is listed under `[external]`: agents may ask for it and carry it out by themselves.
+    pub fn is_external(&self, action: &ActionName) -> bool {
+        self.manifest.external.contains(action)
+    }
+
+    /// The text of `runner.toml`. The runner reads it.
+    pub fn runner_toml(&self) -> Option<&str> {
+        self.runner.as_deref()
+    }
+
+    /// The merged schema in Cedar's JSON form and the rules that placet adds, for those who want to see all that
+    /// decides.
+    pub fn generated_rules(&self) -> String {
+        generated_rules(
+            &self.manifest,
+            self.rules.get(UNREPRESENTABLE).is_none_or(|rule| rule.guard.is_none()),
+        )
+    }
+
+    /// Runs the cases of `tests/`.
+    pub fn run_tests(&self) -> Vec<CaseResult> {
+        self.cases.run(self)
+    }
+
+    /// The rules of these ids, sorted by id.
+    pub(crate) fn sorted_rules(&self, ids: &[String]) -> Vec<&Rule> {
+        let ids: BTreeSet<&String> = ids.iter().collect();
+        ids.into_iter().filter_map(|id| self.rules.get(id)).collect()
+    }
+}
+
+fn collect<T: Default>(read: Result<T, Vec<Finding>>, findings: &mut Vec<Finding>) -> T {
+    read.unwrap_or_else(|found| {
+        findings.extend(found);
+        T::default()
+    })
+}
+
+/// The texts of a bundle's files, all of them known and UTF-8.
+struct Texts<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Texts<'a> {
+    fn of(files: &'a BundleFiles) -> Result<Self, Vec<Finding>> {
+        let mut texts = BTreeMap::new();
+        let mut findings = Vec::new();
+        for (file, bytes) in files.iter() {
+            let empty = Source { file, text: "" };
+            if !is_known(file) {
+                let help = "a bundle has bundle.toml, schema.cedarschema, allow.cedar, never.cedar, ask.cedar, review.cedar, invariants.cedar, mapping.toml, runner.toml, entities.toml and tests/*.toml";
+                findings.push(empty.error("file", 0..0, "this file has no meaning in a bundle").help(help));
+            }
+            if bytes.len() > FILE_BYTES_MAX {
+                findings.push(empty.error("L14", 0..0, "a file of a bundle has at most 64 KiB"));
+                continue;
+            }
+            match std::str::from_utf8(bytes) {
+                Ok(text) => {
+                    texts.insert(file, text);
+                }
+                Err(error) => {
+                    let message = format!("not UTF-8 at byte {}", error.valid_up_to());
+                    findings.push(empty.error("file", 0..0, message));
+                }
+            }
+        }
+        if files.len() > FILES_MAX {
+            findings.push(Source { file: MANIFEST, text: "" }.error(
+                "L14",
+                0..0,
+                "a bundle has at most 256 files",
+            ));
+        }
+        if !texts.contains_key(MANIFEST) && findings.is_empty() {
+            let help = "it names the bundle, its format and its reviewer roles";
+            findings.push(
+                Source { file: MANIFEST, text: "" }.error("file", 0..0, "this file is missing").help(help),
+            );
+        }
+        if findings.is_empty() { Ok(Texts(texts)) } else { Err(findings) }
+    }
+
+    /// A file's text; one that is not there is empty.
+    fn source<'b>(&'b self, file: &'b str) -> Source<'b> {
+        Source { file, text: self.0.get(file).copied().unwrap_or_default() }
+    }
+
+    fn tests(&self) -> Vec<Source<'_>> {
+        let tests = self.0.iter().filter(|(file, _)| file.starts_with("tests/"));
+        tests.map(|(file, text)| Source { file, text }).collect()
+    }
+}
+
+fn is_known(file: &str) -> bool {
+    let is_test = file
+        .strip_prefix("tests/")
+        .and_then(|name| name.strip_suffix(".toml"))
+        .is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    is_test
+        || [MANIFEST, SCHEMA, ENTITIES, MAPPING, RUNNER].contains(&file)
+        || CEDAR_FILES.iter().any(|(known, _)| *known == file)
+}
+
+fn read_rules(
+    texts: &Texts<'_>,
+    manifest: &Manifest,
+    vocabulary: &Vocabulary,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, Rule> {
+    let around =
+        Surroundings { vocabulary, roles: manifest.roles.keys().collect(), settings: &manifest.settings };
+    let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
+    let mut homes: BTreeMap<String, &str> = BTreeMap::new();
+    let mut add = |rule: Rule, source: Source<'_>, file: &'static str, findings: &mut Vec<Finding>| {
+        if let Some(home) = homes.insert(rule.id.clone(), file) {
+            let message = format!("@id(\"{}\") stands in {home} already", rule.id);
+            findings.push(
+                source
+                    .error("L1", rule.span.clone(), message)
+                    .help("every policy of a bundle has its own @id"),
+            );
+        } else if rule.kind != Kind::Invariant {
+            // Invariants are about the others; they never take part in a decision.
+            rules.insert(rule.id.clone(), rule);
+        }
+    };
+    for (file, kind) in CEDAR_FILES {
+        let source = texts.source(file);
+        let errors_before = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        let read = policies::read_file(source, kind, &around, findings);
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        if errors == errors_before {
+            policies::validate(source, &unique(&read), vocabulary, findings);
+        }
+        read.into_iter().for_each(|rule| add(rule, source, file, findings));
+    }
+    let asks_about_unrepresentable = homes_of_guard(texts, &around);
+    let text = generated_rules(manifest, !asks_about_unrepresentable);
+    let source = Source { file: GENERATED, text: &text };
+    let generated = read_generated(source);
+    policies::validate(source, &generated, vocabulary, findings);
+    generated.into_iter().for_each(|rule| add(rule, source, GENERATED, findings));
+    rules
+}
+
+/// Rules whose ids stand once: duplicates are a finding of their own.
+fn unique(rules: &[Rule]) -> Vec<Rule> {
+    let mut seen = BTreeSet::new();
+    rules.iter().filter(|rule| seen.insert(rule.id.clone())).cloned().collect()
+}
+
+/// Whether `ask.cedar` says who is asked about what policy cannot represent.
+fn homes_of_guard(texts: &Texts<'_>, around: &Surroundings<'_>) -> bool {
+    let read = policies::read_file(texts.source("ask.cedar"), Kind::Ask, around, &mut Vec::new());
+    read.iter().any(|rule| rule.id == UNREPRESENTABLE)
+}
+
+/// What marks a rule as placet's own.
+const GENERATED_SPAN: std::ops::Range<usize> = 0..0;
+
+/// The rules that placet adds: nobody approves what is theirs, roles resolve as bundle.toml says, and what policy cannot
+/// represent does not happen unless the bundle says who is asked.
+fn generated_rules(manifest: &Manifest, forbid_unrepresentable: bool) -> String {
+    let mut text = String::new();
+    let mut rule = |id: &str, because: &str, policy: &str| {
+        let _ = writeln!(text, "@id(\"{id}\") @because(\"{because}\")\n{policy}");
+    };
+    if manifest.settings.conflict == ConflictRule::Never {
+        for (id, kind) in [("no-self-approval", "Agent"), ("no-self-approval-pipeline", "Pipeline")] {
+            rule(
+                id,
+                "The person who answers for an agent cannot approve its action.",
+                &format!(
+                    "forbid (principal is {kind}, action in Action::\"{PRIVILEGED}\", resource)\nwhen {{ context.approvals.people.contains(principal.sponsor) }};"
+                ),
+            );
+        }
+    }
+    rule(
+        "no-self-approval-person",
+        "Nobody approves their own action.",
+        &format!(
+            "forbid (principal is Person, action in Action::\"{PRIVILEGED}\", resource)\nwhen {{ context.approvals.people.contains(principal) }};"
+        ),
+    );
+    if forbid_unrepresentable {
+        rule(
+            "never-unrepresentable",
+            "The call carries something that policy cannot represent.",
+            &format!(
+                "forbid (principal, action in Action::\"{PRIVILEGED}\", resource)\nwhen {{ !context.unrepresentable.isEmpty() }};"
+            ),
+        );
+    }
+    for (role, resolves) in &manifest.roles {
+        let condition = match resolves {
+            RoleRule::Group(group) => format!("principal in Group::\"{}\"", group.as_str()),
+            RoleRule::ResourceAttr(attr) => format!("resource has {attr} && principal in resource.{attr}"),
+            RoleRule::Policy => continue,
+        };
+        rule(
+            &format!("role-{role}"),
+            "bundle.toml says who has this role.",
+            &format!(
+                "permit (principal, action in [Action::\"review.approve\", Action::\"review.deny\"], resource)\nwhen {{ context.role == \"{role}\" && {condition} }};"
+            ),
+        );
+    }
+    text
+}
+
+fn read_generated(source: Source<'_>) -> Vec<Rule> {
+    let parsed: PolicySet = source.text.parse().unwrap_or_default();
+    let read = parsed.policies().map(|policy| {
+        let id = policy.annotation("id").unwrap_or_default().to_owned();
+        let kind = match policy.effect() {
+            cedar_policy::Effect::Permit => Kind::Review,
+            cedar_policy::Effect::Forbid => Kind::Never,
+        };
+        Rule {
+            policy: policy.new_id(cedar_policy::PolicyId::new(&id)),
+            kind,
+            title: id.clone(),
+            id,
+            because: policy.annotation("because").map(str::to_owned),
+            guard: None,
+            span: GENERATED_SPAN,
+        }
+    });
+    read.collect()
+}
+
+fn check_external(
+    source: Source<'_>,
+    manifest: &Manifest,
+    vocabulary: &Vocabulary,
+    findings: &mut Vec<Finding>,
+) {
+    for (action, span) in &manifest.external_spans {
+        match vocabulary.actions.get(action) {
+            None => findings.push(
+                source
+                    .error("L8", span.clone(), format!("schema.cedarschema has no action {action}"))
+                    .help("declare the action with what it applies to"),
+            ),
+            Some(shape) if shape.built_in => findings.push(source.error(
+                "L8",
+                span.clone(),
+                format!("{action} is executed by placet and cannot be external"),
+            )),
+            Some(_) => {}
+        }
+    }
+}
+
+/// For each action the policies that can match: those about every action, about it, or about a group that it is in.
+fn fill_buckets(
+    rules: &BTreeMap<String, Rule>,
+    vocabulary: &Vocabulary,
+) -> Result<BTreeMap<String, Bucket>, String> {
+    let actions = vocabulary.schema.action_entities().map_err(|error| error.to_string())?;
+    let names = vocabulary.actions.keys().map(ActionName::as_str).chain(VOTE_ACTIONS);
+    let mut buckets = BTreeMap::new();
+    for name in names {
+        let uid = entities::uid("Action", name).ok_or_else(|| format!("{name} is no action's name"))?;
+        let ancestors: std::collections::HashSet<EntityUid> =
+            actions.ancestors(&uid).into_iter().flatten().cloned().collect();
+        let matches = |rule: &&Rule| {
+            named_actions(&rule.policy)
+                .is_none_or(|named| named.iter().any(|action| *action == uid || ancestors.contains(action)))
+        };
+        let policies =
+            PolicySet::from_policies(rules.values().filter(matches).map(|rule| rule.policy.clone()))
+                .map_err(|error| error.to_string())?;
+        let entity = Entity::new_no_attrs(uid.clone(), ancestors);
+        buckets.insert(name.to_owned(), Bucket { policies, action: uid, entity });
+    }
+    Ok(buckets)
+}
+
+/// L16: an action that nothing permits is a dead letter.
+fn check_permits(
+    source: Source<'_>,
+    vocabulary: &Vocabulary,
+    buckets: &BTreeMap<String, Bucket>,
+    rules: &BTreeMap<String, Rule>,
+    findings: &mut Vec<Finding>,
+) {
+    for (action, _) in vocabulary.actions.iter().filter(|(_, shape)| !shape.built_in) {
+        let permitted = buckets.get(action.as_str()).is_some_and(|bucket| {
+            let rule = |policy: &cedar_policy::Policy| rules.get(&policy.id().to_string());
+            bucket.policies.policies().filter_map(rule).any(|rule| rule.kind == Kind::Allow)
+        });
+        if !permitted {
+            let offset = source.text.find(action.as_str()).unwrap_or(0);
+            let message = format!("nothing permits {action}: every request for it is refused");
+            let help = "add a permit to allow.cedar, or take the action out of the schema";
+            let span = offset..offset + action.as_str().len();
+            findings.push(source.error("L16", span, message).help(help).warning());
+        }
+    }
+}
