@@ -335,7 +335,7 @@ fn record(mut request: Request, vote: Vote, now: Timestamp) -> Voted {
     let deniers: BTreeSet<PersonId> =
         request.votes.iter().filter(|vote| vote.verdict == Verdict::Deny).map(|vote| vote.person).collect();
     // A grant asks for nothing any more, so a late denial needs no second one.
-    let veto = request.requirement().map_or(1, |requirement| requirement.veto.max(1));
+    let veto = request.requirement().map_or(1, |requirement| requirement.veto);
     if deniers.len() < veto as usize {
         return Voted::Counted(request);
     }

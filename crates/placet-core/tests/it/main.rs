@@ -11,8 +11,12 @@ mod directory;
 #[cfg(test)]
 mod entries;
 #[cfg(test)]
+mod ids;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod retry;
+#[cfg(test)]
+mod text;
 #[cfg(test)]
 mod votes;
