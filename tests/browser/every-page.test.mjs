@@ -62,7 +62,8 @@ test('every page has a title, a language, one first heading and one main region'
 
 test('every page has a strict content security policy and may not be kept or framed', async (t) => {
   const placet = await startPlacet(t);
-  const context = await openContext(t);
+  // Live, so that the policy is seen to let the pages' own hints through.
+  const context = await openContext(t, { live: true });
   const answers = new Map();
   context.on('response', (response) => {
     if (response.request().isNavigationRequest()) answers.set(response.url(), response);

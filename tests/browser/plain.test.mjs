@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startPlacet } from './lib/placet.mjs';
 import {
+  HINTS,
   approveButton,
   denyButton,
   expectDecided,
@@ -54,8 +55,8 @@ test('without JavaScript: sign in, approve one, deny one, find both in the histo
 
 test('live: a new request shows up by itself, and a decided one says so', async (t) => {
   const placet = await startPlacet(t);
-  const inbox = await signedIn(t, placet);
-  const listening = inbox.waitForResponse((response) => response.url().endsWith('/v1/reviews/events'));
+  const inbox = await signedIn(t, placet, { live: true });
+  const listening = inbox.waitForResponse(HINTS);
   await go(inbox, placet, '/');
   await listening;
   await shot(inbox, 'inbox-empty');

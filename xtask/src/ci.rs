@@ -1,13 +1,14 @@
 //! The test command: stages in order, cheap ones first, stopping at the first that fails.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::exec::{Failure, Machine, Result, say};
 use crate::{arrows, dependencies, generate, setup, text};
 
-/// Where the bundles lie that `placet up --starter` unpacks.
-const STARTERS: &str = "crates/placet-policy/starters";
+/// Directories whose children are bundles: what `placet up --starter` unpacks, and what the examples bring along.
+const BUNDLES: [(&str, &str); 2] = [("crates/placet/starters", ""), ("examples", "policy")];
 
 /// One step of the test command.
 pub(crate) struct Stage {
@@ -36,7 +37,11 @@ pub(crate) const STAGES: [Stage; 11] = [
     Stage { name: "clippy", about: "no warning anywhere", run: |m| quiet(clippy(m)) },
     Stage { name: "test", about: "every test of every crate", run: test },
     Stage { name: "build", about: "the binary that the next stages use", run: |m| quiet(generate::build(m)) },
-    Stage { name: "policy", about: "the starter bundles check and pass their own tests", run: policy },
+    Stage {
+        name: "policy",
+        about: "starter and example bundles check and pass their own tests",
+        run: policy,
+    },
     Stage { name: "generated", about: "generated files are up to date", run: |m| quiet(generate::check(m)) },
     Stage { name: "browser", about: "the inbox in a real browser, on the real binary", run: browser },
 ];
@@ -168,25 +173,29 @@ fn browser(machine: &Machine) -> Result<Note> {
 }
 
 fn policy(machine: &Machine) -> Result<Note> {
-    let failed = |error| Failure::new(format!("failed to list {STARTERS}: {error}"));
-    let mut bundles = Vec::new();
-    for entry in fs::read_dir(machine.path(STARTERS)).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.join("bundle.toml").exists() {
-            bundles.push(path);
-        }
-    }
-    bundles.sort();
-    if bundles.is_empty() {
-        return Err(Failure::new(format!("no bundle in {STARTERS}")));
-    }
+    let binary = machine.path(generate::BINARY);
+    let bundles = bundles(machine)?;
     for bundle in &bundles {
         for word in ["check", "test"] {
-            let binary = machine.path(generate::BINARY);
             machine.run(machine.command(&binary.to_string_lossy()).args(["policy", word]).arg(bundle))?;
         }
     }
     Ok(format!("{} bundles", bundles.len()))
+}
+
+fn bundles(machine: &Machine) -> Result<Vec<PathBuf>> {
+    let mut bundles = Vec::new();
+    for (directory, below) in BUNDLES {
+        let failed = |error| Failure::new(format!("failed to list {directory}: {error}"));
+        for entry in fs::read_dir(machine.path(directory)).map_err(failed)? {
+            let path = Path::new(directory).join(entry.map_err(failed)?.file_name()).join(below);
+            if machine.path("").join(&path).join("bundle.toml").exists() {
+                bundles.push(path);
+            }
+        }
+    }
+    bundles.sort();
+    Ok(bundles)
 }
 
 /// Counts tests by the closing lines of their runners: a run in which nothing ran is not a pass.
@@ -272,6 +281,14 @@ mod tests {
         assert_eq!(Tally { passed: 7, left_out: 0 }.judge().unwrap(), "7 tests passed");
         assert!(Tally { passed: 7, left_out: 1 }.judge().is_err());
         assert!(Tally::default().judge().is_err());
+    }
+
+    #[test]
+    fn every_bundle_of_ours_is_found() {
+        let bundles = bundles(&Machine::here()).unwrap();
+        for starter in ["solo", "team"] {
+            assert!(bundles.contains(&Path::new("crates/placet/starters").join(starter)), "{bundles:?}");
+        }
     }
 
     #[test]

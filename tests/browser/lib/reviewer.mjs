@@ -12,6 +12,9 @@ const SHOTS = fileURLToPath(new URL('../shots/', import.meta.url));
 /** How long a page may take to show what it should; far above what it takes, so that a slow machine is no failure. */
 const PATIENCE_MS = 20_000;
 
+/** Where pages hear that something has changed. */
+export const HINTS = /\/v1\/reviews\/events$/;
+
 let browser;
 
 /** One browser for the tests of a file; each test has contexts of its own in it. */
@@ -35,11 +38,16 @@ export function withBrowser() {
   after(() => browser?.close());
 }
 
-/** Opens a context: a person's browser with its own cookies. */
-export async function openContext(t, options = {}) {
+/**
+ * Opens a context: a person's browser with its own cookies. Unless it is `live`, it hears no hints: a page that changes
+ * by itself is the subject of one test and would be chance in all others.
+ */
+export async function openContext(t, { live = false, ...options } = {}) {
   const context = await browser.newContext(options);
   t.after(() => context.close());
   context.setDefaultTimeout(PATIENCE_MS);
+  // "No content" tells an event source to end without an error and not to come back.
+  if (!live) await context.route(HINTS, (route) => route.fulfill({ status: 204 }));
   return context;
 }
 
@@ -68,14 +76,9 @@ export async function signIn(context, placet) {
   return page;
 }
 
-/**
- * A browser signed in with the invitation. It waits on an empty page, because the inbox is live and would start
- * navigations of its own between the test's.
- */
+/** A browser signed in with the invitation, at the inbox. */
 export async function signedIn(t, placet, options) {
-  const page = await signIn(await openContext(t, options), placet);
-  await page.goto('about:blank');
-  return page;
+  return signIn(await openContext(t, options), placet);
 }
 
 /**
