@@ -236,7 +236,8 @@ impl Need {
     /// Whether these votes satisfy it.
     pub fn is_met(&self, tally: &Tally) -> bool {
         match self {
-            Need::All(parts) => parts.iter().all(|part| part.is_met(tally)),
+            // Nothing is never enough.
+            Need::All(parts) => !parts.is_empty() && parts.iter().all(|part| part.is_met(tally)),
             Need::Any(parts) => parts.iter().any(|part| part.is_met(tally)),
             Need::AtLeast { count, role, assurance } => tally.count(role, *assurance) >= *count,
             Need::Distinct(count) => tally.people.len() >= *count as usize,

@@ -7,6 +7,8 @@ mod c14n;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod decision;
+#[cfg(test)]
 mod directory;
 #[cfg(test)]
 mod entries;
