@@ -234,8 +234,7 @@ fn read_rules(
     vocabulary: &Vocabulary,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, Rule> {
-    let around =
-        Surroundings { vocabulary, roles: manifest.roles.keys().collect(), settings: &manifest.settings };
+    let around = Surroundings { roles: manifest.roles.keys().collect(), settings: &manifest.settings };
     let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
     let mut homes: BTreeMap<String, &str> = BTreeMap::new();
     let mut add = |rule: Rule, source: Source<'_>, file: &'static str, findings: &mut Vec<Finding>| {

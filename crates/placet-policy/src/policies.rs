@@ -59,7 +59,6 @@ pub(crate) struct Rule {
 
 /// What reading a file needs to know of the bundle.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) vocabulary: &'a Vocabulary,
     pub(crate) roles: BTreeSet<&'a RoleName>,
     pub(crate) settings: &'a Settings,
 }
@@ -120,7 +119,14 @@ pub(crate) fn validate(
     let result = validator.validate_with_level(&set, ValidationMode::Strict, LEVEL_MAX);
     for error in result.validation_errors() {
         let code = if matches!(error, ValidationError::EntityDerefLevelViolation(_)) { "L9" } else { "L8" };
-        findings.push(source.foreign(code, error));
+        let finding = source.foreign(code, error);
+        findings.push(match error {
+            // Cedar follows `has` through && and if, not through a negation and ||.
+            ValidationError::UnsafeOptionalAttributeAccess(_) => finding.help(
+                "test with `has` first, as in `context has rows && context.rows <= 10`; where an absent fact is the bad case, negate the whole: `!(context has rows && context.rows <= 10)`",
+            ),
+            _ => finding,
+        });
     }
     // "This policy can never apply" is only a warning to Cedar; here it is a rule that somebody relies on.
     findings.extend(result.validation_warnings().map(|warning| source.foreign("L8", warning)));
