@@ -4,6 +4,8 @@
 //! white space, minimal escapes, **number tokens kept as they were written** (`1`, `1.0` and `1e0` are three values),
 //! no Unicode normalisation. What could be read in two ways is an error: duplicate keys at any depth, lone surrogates,
 //! invalid UTF-8. So is what is too large: depth over 64, size over 1 MiB.
+//!
+//! `vectors/c14n.json` has examples of all of this for other implementations; `vectors/check.py` is one.
 
 use std::collections::BTreeMap;
 use std::fmt;
