@@ -1,0 +1,345 @@
+//! Execution: a grant is claimed once, and its outcome is recorded.
+//!
+//! The third decision is made at the claim, under the bundle, the people and the votes of that moment. The entry that
+//! permits the execution is durable before the caller gets the bytes.
+
+use std::collections::BTreeMap;
+
+use placet_core::action::{PepKind, SecretVersion};
+use placet_core::decision::{Effect, ForbidReason};
+use placet_core::digest::{ActionDigest, Sha256Digest};
+use placet_core::entry::Kind;
+use placet_core::id::{ExecutionId, RequestId};
+use placet_core::request::{Outcome, OutcomeKind, Rejection, Reporter, Request, Status};
+use placet_core::secret::Secret;
+use placet_core::text::Untrusted;
+use placet_core::time::Timestamp;
+use placet_store::{RequestFilter, Requires, Transition};
+
+use crate::error::{Attempt, CallError, rejected};
+use crate::intake::Caller;
+use crate::{Broker, Seen, attempts, drafts, successor};
+
+/// A claimed grant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimedGrant {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// The canonical bytes: exactly what was reviewed.
+    pub canonical: String,
+    /// Until when an outcome is waited for.
+    pub outcome_deadline: Timestamp,
+}
+
+/// An outcome as a caller reports it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutcomeReport {
+    /// Which execution.
+    pub execution: String,
+    /// `succeeded`, `failed` or `unknown`.
+    pub outcome: String,
+    /// One line.
+    pub summary: String,
+    /// Numbers that were measured.
+    pub measures: BTreeMap<String, i64>,
+    /// SHA-256 of what came out.
+    pub result_digest: Option<String>,
+}
+
+/// How an execution of ours ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// How.
+    pub kind: OutcomeKind,
+    /// One line.
+    pub summary: String,
+    /// Numbers that were measured.
+    pub measures: BTreeMap<String, i64>,
+    /// SHA-256 of what came out.
+    pub result: Option<Sha256Digest>,
+}
+
+/// How many bytes a claim value may have.
+const CLAIM_MAX: usize = 255;
+/// How many bytes a summary may have.
+const SUMMARY_MAX: usize = 4096;
+/// How many measures an outcome may have, and how long their names may be.
+const MEASURES_MAX: usize = 32;
+const MEASURE_NAME_MAX: usize = 64;
+
+impl Broker {
+    /// The agent claims the grant of its own external request.
+    pub async fn claim_external(
+        &self,
+        caller: &Caller,
+        id: RequestId,
+        digest: &str,
+        claim: &str,
+    ) -> Result<ClaimedGrant, CallError> {
+        self.take_call(caller.principal).await?;
+        let seen = self.request_of(caller, id).await?;
+        self.claim_as(PepKind::External, &seen.stored.request, digest, claim).await
+    }
+
+    /// One of our enforcement points claims the grant of a request that it intercepted from this caller.
+    pub async fn claim_for(
+        &self,
+        pep: PepKind,
+        caller: &Caller,
+        id: RequestId,
+        claim: &str,
+    ) -> Result<ClaimedGrant, CallError> {
+        self.take_call(caller.principal).await?;
+        let seen = self.request_of(caller, id).await?;
+        let digest = seen.stored.request.canonical.digest().to_string();
+        self.claim_as(pep, &seen.stored.request, &digest, claim).await
+    }
+
+    async fn claim_as(
+        &self,
+        pep: PepKind,
+        request: &Request,
+        digest: &str,
+        claim: &str,
+    ) -> Result<ClaimedGrant, CallError> {
+        let id = request.id;
+        let digest = ActionDigest::parse(digest)
+            .map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/digest"))?;
+        if claim.is_empty() || claim.len() > CLAIM_MAX {
+            return Err(CallError::invalid("bad_claim", "write 1 to 255 bytes", "/claim"));
+        }
+        let claim = Sha256Digest::of(claim.as_bytes());
+        let refusal = if pep != request.action.pep {
+            Some(rejected(Rejection::NotTheExecutor, id))
+        } else if digest != request.canonical.digest() {
+            Some(CallError::conflict("other_digest", "The claim names another action.", id))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            return Err(self.claim_refused(request, error).await);
+        }
+        let _turn = self.0.locks.lock(id.as_bytes()).await;
+        match attempts(|| self.try_claim(pep, id, claim)).await {
+            Err(error @ CallError::Conflict { .. }) => Err(self.claim_refused(request, error).await),
+            answer => answer,
+        }
+    }
+
+    /// Records a refused claim, and gives the refusal back.
+    async fn claim_refused(&self, request: &Request, error: CallError) -> CallError {
+        let by = request.requester().to_string();
+        let entry = self.seal(drafts::claim_refused(request, &by, error.code()));
+        match self.commit_once(Transition { entries: vec![entry], ..Transition::default() }).await {
+            Ok(_) => error,
+            Err(unavailable) => unavailable,
+        }
+    }
+
+    async fn try_claim(
+        &self,
+        pep: PepKind,
+        id: RequestId,
+        claim: Sha256Digest,
+    ) -> Result<ClaimedGrant, Attempt> {
+        let request = self.stored(id).await?.request;
+        let snapshot = self.snapshot().await?;
+        if let Some(execution) = request.holds_claim(claim) {
+            // The same claim gets the same answer, as long as there is something to answer.
+            return Ok(ClaimedGrant {
+                execution: execution.id,
+                canonical: request.canonical.as_str().to_owned(),
+                outcome_deadline: execution.lease_until,
+            });
+        }
+        let (version, deadline) = (request.version, request.deadline());
+        let judgement = self.judge(&request, &snapshot);
+        let mut requires = snapshot.requires();
+        if judgement.decision.effect != Effect::Permit && request.status() == Status::Granted {
+            let reason = match &judgement.decision.effect {
+                Effect::Forbid(reason) => reason.clone(),
+                Effect::RequireApproval(_) | Effect::Permit => ForbidReason::EvidenceGone,
+            };
+            let sentence = reason.sentence();
+            let next = request
+                .refuse(judgement.decision.clone(), reason, snapshot.now)
+                .map_err(|rejection| rejected(rejection, id))?;
+            let entries = vec![
+                self.seal(drafts::decided(&next, &judgement, "claim")),
+                self.seal(drafts::ended(Kind::RequestRefusedLater, &next)),
+            ];
+            let writes = vec![successor(version, next)];
+            self.commit(Transition { requires, writes, entries }).await?;
+            return Err(Attempt::Failed(CallError::conflict("refused", sentence, id)));
+        }
+        let execution = ExecutionId::new(snapshot.now, self.0.entropy.as_ref());
+        let lifetimes = self.0.config.lifetimes;
+        let next = request
+            .claim(judgement.decision.clone(), execution, claim, pep, lifetimes, snapshot.now)
+            .map_err(|rejection| rejected(rejection, id))?;
+        let Some(held) = next.execution().cloned() else {
+            return Err(Attempt::Failed(CallError::Internal(
+                "a claimed request has no execution".to_owned(),
+            )));
+        };
+        requires.push(Requires::SteadyClock);
+        requires.extend(deadline.map(Requires::Before));
+        let canonical = next.canonical.as_str().to_owned();
+        let entries = vec![self.seal(drafts::started(&next, &held, &judgement))];
+        let writes = vec![successor(version, next)];
+        self.commit(Transition { requires, writes, entries }).await?;
+        Ok(ClaimedGrant { execution: held.id, canonical, outcome_deadline: held.lease_until })
+    }
+
+    /// The secrets that a claimed execution was approved with, by environment variable. Only for the enforcement point
+    /// that holds the execution.
+    pub async fn secrets_for(
+        &self,
+        id: RequestId,
+        execution: ExecutionId,
+    ) -> Result<BTreeMap<String, Secret>, CallError> {
+        let request = self.stored(id).await?.request;
+        if request.status() != Status::Executing || request.execution().map(|held| held.id) != Some(execution)
+        {
+            return Err(rejected(Rejection::OtherExecution, id));
+        }
+        let mut released = BTreeMap::new();
+        for (variable, SecretVersion { name, version }) in &request.action.pins.secrets {
+            let secret = self.0.views.secret(name.clone(), *version).await?;
+            let secret = secret.ok_or_else(|| {
+                CallError::conflict(
+                    "secret_gone",
+                    format!("The secret {name}@{version} is not stored any more."),
+                    id,
+                )
+            })?;
+            released.insert(variable.clone(), secret);
+        }
+        Ok(released)
+    }
+
+    /// The agent reports what became of its own external execution. It is the agent's word.
+    pub async fn report_outcome(
+        &self,
+        caller: &Caller,
+        id: RequestId,
+        report: OutcomeReport,
+    ) -> Result<Seen, CallError> {
+        self.take_call(caller.principal).await?;
+        let seen = self.request_of(caller, id).await?;
+        if seen.stored.request.action.pep != PepKind::External {
+            return Err(rejected(Rejection::NotTheExecutor, id));
+        }
+        let (execution, ended) = checked(report)?;
+        self.complete(id, execution, ended, Reporter::Agent).await
+    }
+
+    /// One of our enforcement points reports what became of an execution.
+    pub async fn complete_for(
+        &self,
+        id: RequestId,
+        execution: ExecutionId,
+        ended: Ended,
+    ) -> Result<Seen, CallError> {
+        self.complete(id, execution, ended, Reporter::Placet).await
+    }
+
+    async fn complete(
+        &self,
+        id: RequestId,
+        execution: ExecutionId,
+        ended: Ended,
+        reported_by: Reporter,
+    ) -> Result<Seen, CallError> {
+        let _turn = self.0.locks.lock(id.as_bytes()).await;
+        attempts(|| async {
+            let request = self.stored(id).await?.request;
+            let now = self.now();
+            let outcome = Outcome {
+                summary: Untrusted::new(ended.summary.clone()),
+                measures: ended.measures.clone(),
+                result: ended.result,
+                reported_by,
+                at: now,
+            };
+            if is_repeated(&request, execution, &outcome) {
+                return Ok(());
+            }
+            let (version, deadline) = (request.version, request.deadline());
+            let next = request
+                .complete(execution, ended.kind, outcome.clone(), now)
+                .map_err(|rejection| rejected(rejection, id))?;
+            let held = next.execution().cloned();
+            let entries = held.map(|held| self.seal(drafts::finished(&next, &held, &outcome)));
+            let writes = vec![successor(version, next)];
+            let requires = deadline.map(Requires::Before).into_iter().collect();
+            self.commit(Transition { requires, writes, entries: entries.into_iter().collect() }).await?;
+            Ok(())
+        })
+        .await?;
+        self.seen(self.stored(id).await?).await
+    }
+
+    /// After a restart: executions that this process's enforcement points held ended with it, and nobody knows how.
+    /// Whatever they left running has to be gone before this is called.
+    pub async fn abandon_executions(&self, pep: PepKind, why: &str) -> Result<usize, CallError> {
+        let mut abandoned = 0;
+        let mut before = None;
+        loop {
+            let filter = RequestFilter {
+                principal: None,
+                statuses: vec![Status::Executing],
+                before,
+                limit: placet_store::PAGE_MAX,
+            };
+            let page = self.0.views.requests(filter).await?;
+            let Some(last) = page.last() else { return Ok(abandoned) };
+            before = Some(last.request.id);
+            for stored in page.into_iter().filter(|stored| stored.request.action.pep == pep) {
+                let request = stored.request;
+                let (version, id) = (request.version, request.id);
+                let next = request.abandon(why, self.now()).map_err(|rejection| rejected(rejection, id))?;
+                let (held, outcome) = (next.execution().cloned(), next.outcome().cloned());
+                let entry = held
+                    .zip(outcome)
+                    .map(|(held, outcome)| self.seal(drafts::finished(&next, &held, &outcome)));
+                let writes = vec![successor(version, next)];
+                let entries = entry.into_iter().collect();
+                self.commit_once(Transition { requires: Vec::new(), writes, entries }).await?;
+                abandoned += 1;
+            }
+        }
+    }
+}
+
+/// The same report came before: it gets the same answer.
+fn is_repeated(request: &Request, execution: ExecutionId, outcome: &Outcome) -> bool {
+    request.execution().is_some_and(|held| held.id == execution)
+        && request.outcome().is_some_and(|known| {
+            known.summary == outcome.summary
+                && known.measures == outcome.measures
+                && known.result == outcome.result
+        })
+}
+
+fn checked(report: OutcomeReport) -> Result<(ExecutionId, Ended), CallError> {
+    let execution = ExecutionId::parse(&report.execution)
+        .map_err(|error| CallError::invalid("bad_execution", error.to_string(), "/execution_id"))?;
+    let kind = OutcomeKind::parse(&report.outcome)
+        .ok_or_else(|| CallError::invalid("bad_outcome", "write succeeded, failed or unknown", "/outcome"))?;
+    if report.summary.len() > SUMMARY_MAX {
+        return Err(CallError::invalid("summary_too_long", "at most 4096 bytes", "/summary"));
+    }
+    let names_fit = report.measures.keys().all(|name| !name.is_empty() && name.len() <= MEASURE_NAME_MAX);
+    if report.measures.len() > MEASURES_MAX || !names_fit {
+        return Err(CallError::invalid(
+            "bad_measures",
+            "at most 32 with names of 1 to 64 bytes",
+            "/measures",
+        ));
+    }
+    let result = report.result_digest.as_deref().map(Sha256Digest::parse).transpose();
+    let result =
+        result.map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/result_digest"))?;
+    Ok((execution, Ended { kind, summary: report.summary, measures: report.measures, result }))
+}

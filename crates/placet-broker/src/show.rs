@@ -1,0 +1,108 @@
+//! Requests as their readers see them.
+
+use std::collections::BTreeSet;
+
+use placet_core::action::{ActionRequest, Facts, Grade, Principal};
+use placet_core::decision::Tally;
+use placet_core::directory::Directory;
+use placet_core::id::EvaluationId;
+use placet_core::request::{Request, Status};
+use placet_core::review::{Assurance, Standing, Verdict, VerifiedReviewer, Vote};
+use placet_policy::{Judgement, Question};
+use placet_store::StoredRequest;
+
+use crate::error::CallError;
+use crate::{Broker, Seen, Snapshot};
+
+impl Broker {
+    /// A fresh id for an evaluation of policy.
+    pub(crate) fn evaluation(&self) -> EvaluationId {
+        EvaluationId::new(self.now(), self.0.entropy.as_ref())
+    }
+
+    /// A stored request with the votes that count now and the names of who asks.
+    pub(crate) async fn seen(&self, stored: StoredRequest) -> Result<Seen, CallError> {
+        let directory = self.0.views.directory().await?;
+        let tally = if stored.request.status() == Status::Pending {
+            self.snapshot().await?.tally(&stored.request)
+        } else {
+            Tally::default()
+        };
+        let chain = &stored.request.action.chain;
+        Ok(Seen {
+            requester_name: name_of(chain.requester, &directory),
+            on_behalf_of_name: name_of(Principal::Person(chain.on_behalf_of), &directory),
+            tally,
+            stored,
+        })
+    }
+}
+
+/// The name under which somebody is known, or their id.
+pub(crate) fn name_of(principal: Principal, directory: &Directory) -> String {
+    let name = match principal {
+        Principal::Agent(id) | Principal::Pipeline(id) => directory.agents.get(&id).map(|agent| &agent.name),
+        Principal::Person(id) => directory.people.get(&id).map(|person| &person.name),
+    };
+    name.map_or_else(|| principal.to_string(), |name| placet_core::text::visible(name))
+}
+
+impl Snapshot {
+    /// One decision of policy under this snapshot.
+    pub(crate) fn decide(
+        &self,
+        action: &ActionRequest,
+        facts: &Facts,
+        grade: Grade,
+        votes: &[&Vote],
+        evaluation: EvaluationId,
+    ) -> Judgement {
+        let directory = self.directory.as_ref();
+        self.bundle.decide(&Question { action, facts, grade, directory, votes, now: self.now, evaluation })
+    }
+
+    /// The votes on a request that count now. None do while its facts cannot be read under this bundle.
+    pub(crate) fn tally(&self, request: &Request) -> Tally {
+        let votes = request.approvals(self.now);
+        self.with_question(request, &votes, |question| self.bundle.tally(question)).unwrap_or_default()
+    }
+
+    /// How a reviewer stands to a request, for this verdict.
+    pub(crate) fn standing(
+        &self,
+        request: &Request,
+        reviewer: &VerifiedReviewer,
+        verdict: Verdict,
+    ) -> Standing {
+        let standing = |question: &Question<'_>| self.bundle.standing(question, reviewer, verdict);
+        self.with_question(request, &[], standing).unwrap_or_else(|| Standing {
+            active: self.directory.active_person(reviewer.person).is_some(),
+            roles: BTreeSet::new(),
+            conflict: self.directory.conflicts(&request.action.chain).get(&reviewer.person).copied(),
+            self_review: false,
+            vouched: false,
+            vouched_counts: false,
+            token_may_approve: false,
+            assurance_min: Assurance::L3,
+        })
+    }
+
+    /// Asks about a stored request, if its facts can be read under this bundle.
+    fn with_question<T>(
+        &self,
+        request: &Request,
+        votes: &[&Vote],
+        ask: impl FnOnce(&Question<'_>) -> T,
+    ) -> Option<T> {
+        let facts = self.bundle.facts_again(&request.action).ok()?;
+        Some(ask(&Question {
+            action: &request.action,
+            facts: &facts,
+            grade: request.grade,
+            directory: &self.directory,
+            votes,
+            now: self.now,
+            evaluation: request.decision.evaluation,
+        }))
+    }
+}
