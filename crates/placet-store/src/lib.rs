@@ -12,6 +12,10 @@
 //! What is personal (request bodies, votes, cards, disclosures, secrets) is sealed under keys that live apart from the
 //! data and can be destroyed.
 
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
+#[cfg(any(test, feature = "test-support"))]
+pub mod faulty;
 pub mod keys;
 mod private;
 mod row;

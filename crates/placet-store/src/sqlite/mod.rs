@@ -328,4 +328,4 @@ fn open_log(db: &Connection, origin: &str, keys: [u8; 16], keys_path: PathBuf) -
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
