@@ -44,8 +44,6 @@ pub struct Engine {
     pub supervisor: PathBuf,
     /// Where private directories are made.
     pub work: WorkRoot,
-    /// Who executes.
-    pub identity: Identity,
     /// Between TERM and KILL; [`TERM_GRACE`] unless a test says otherwise.
     pub term_grace: Duration,
     /// For the duration.
@@ -56,6 +54,8 @@ pub struct Engine {
 pub struct Launch {
     /// Its id.
     pub execution: ExecutionId,
+    /// Who executes.
+    pub identity: Identity,
     /// The files to execute.
     pub program: Vec<FilePin>,
     /// All tokens.
@@ -243,8 +243,8 @@ impl Conductor {
         let engine = &self.engine;
         let scanner = || Scanner::new(launch.secrets.values()).map_err(|_| Refusal::NotStarted);
         let (stdout_scanner, stderr_scanner) = (scanner()?, scanner()?);
-        let directory = engine.work.create(launch.execution, &launch.inputs, &engine.identity)?;
-        let execution = launch.execution;
+        let directory = engine.work.create(launch.execution, &launch.inputs, &launch.identity)?;
+        let (execution, users) = (launch.execution, launch.identity.users());
         let job = job(launch, directory.path().to_owned(), engine);
 
         let mut supervisor = self.spawn_supervisor(execution, theirs).map_err(|error| {
@@ -258,7 +258,7 @@ impl Conductor {
         if matches!(fate, Fate::Lost) {
             tracing::error!(%execution, "the supervisor of an execution is lost; killing what it left");
             let _ = supervisor.kill();
-            processes::kill_leftovers(&|found| found == execution, &engine.identity.users());
+            processes::kill_leftovers(&|found| found == execution, &users);
         }
         if let Err(error) = supervisor.wait() {
             tracing::error!(%execution, %error, "the supervisor of an execution could not be waited for");
@@ -329,7 +329,7 @@ fn job(launch: Launch, directory: PathBuf, engine: &Engine) -> Job {
             .iter()
             .map(|(variable, secret)| (variable.clone(), SecretBytes(secret.expose().to_vec())))
             .collect(),
-        user: engine.identity.ids(),
+        user: launch.identity.ids(),
         directory,
         stdin: launch.stdin.map(|stdin| (stdin.stored, stdin.sha256.to_string())),
         term_grace_ms: u64::try_from(engine.term_grace.as_millis()).unwrap_or(u64::MAX),

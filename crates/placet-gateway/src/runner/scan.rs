@@ -131,7 +131,7 @@ fn forms(secret: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
 
 /// The characters of base64 that are the same whatever stands around the secret, if `shift` bytes (modulo 3) precede it.
 fn base64_within(engine: &base64::engine::GeneralPurpose, secret: &[u8], shift: usize) -> Zeroizing<Vec<u8>> {
-    let padded = Zeroizing::new([&[0; 3][..shift.min(3)], secret].concat());
+    let padded = Zeroizing::new([vec![0; shift], secret.to_vec()].concat());
     let text = Zeroizing::new(engine.encode(&*padded).into_bytes());
     // A character holds 6 bits: the first whole one of the secret starts at or after bit 8 * shift.
     let first = (8 * shift).div_ceil(6);

@@ -60,10 +60,9 @@ pub struct Input {
 impl WorkRoot {
     /// Makes the directory or takes it over, and removes what earlier runs left in it. To be called after leftover
     /// processes were killed.
-    pub fn prepare(path: &Path, identity: &Identity) -> Result<Self, WorkRootError> {
+    pub fn prepare(path: &Path) -> Result<Self, WorkRootError> {
         let failed = |source| WorkRootError::Io { path: path.to_owned(), source };
-        let mode = if identity.is_other() { 0o711 } else { 0o700 };
-        match DirBuilder::new().mode(mode).create(path) {
+        match DirBuilder::new().mode(0o711).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}
         }
@@ -71,14 +70,25 @@ impl WorkRoot {
         if !metadata.is_dir() || metadata.uid() != nix::unistd::geteuid().as_raw() {
             return Err(WorkRootError::NotOurs(path.to_owned()));
         }
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
-        let path = fs::canonicalize(path).map_err(failed)?;
-        if identity.is_other() {
-            check_passable(&path)?;
-        }
-        let root = WorkRoot { path };
+        fs::set_permissions(path, Permissions::from_mode(0o711)).map_err(failed)?;
+        let root = WorkRoot { path: fs::canonicalize(path).map_err(failed)? };
         root.remove_leftovers().map_err(failed)?;
         Ok(root)
+    }
+
+    /// Whether a user can get to its private directories here: every directory above must let others pass.
+    pub fn check_reachable(&self, identity: &Identity) -> Result<(), WorkRootError> {
+        if !identity.is_other() {
+            return Ok(());
+        }
+        for above in self.path.ancestors().skip(1) {
+            let metadata =
+                fs::metadata(above).map_err(|source| WorkRootError::Io { path: above.to_owned(), source })?;
+            if metadata.mode() & 0o001 == 0 {
+                return Err(WorkRootError::Closed { root: self.path.clone(), closed: above.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     fn remove_leftovers(&self) -> io::Result<()> {
@@ -112,17 +122,6 @@ impl WorkRoot {
         }
         Ok(directory)
     }
-}
-
-fn check_passable(root: &Path) -> Result<(), WorkRootError> {
-    for above in root.ancestors().skip(1) {
-        let metadata =
-            fs::metadata(above).map_err(|source| WorkRootError::Io { path: above.to_owned(), source })?;
-        if metadata.mode() & 0o001 == 0 {
-            return Err(WorkRootError::Closed { root: root.to_owned(), closed: above.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 /// Whether a file of this name can be put into a directory without getting anywhere else.

@@ -53,6 +53,7 @@ impl SpoolSeal for Open {
 
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
+    pub(crate) identity: Identity,
     pub(crate) shared: TempDir,
     pub(crate) cap: u64,
     programs: TempDir,
@@ -78,12 +79,12 @@ impl Bench {
         let identity = Identity::resolve(run_as).unwrap();
         let engine = Engine {
             supervisor: PathBuf::from(env!("CARGO_BIN_EXE_placet-supervise")),
-            work: WorkRoot::prepare(&shared.path().join("work"), &identity).unwrap(),
-            identity,
+            work: WorkRoot::prepare(&shared.path().join("work")).unwrap(),
             term_grace: Duration::from_millis(50),
             clock: Ticking::new(),
         };
-        Bench { engine, shared, cap: 1 << 30, programs: trusted_directory() }
+        engine.work.check_reachable(&identity).unwrap();
+        Bench { engine, identity, shared, cap: 1 << 30, programs: trusted_directory() }
     }
 
     /// Writes an executable where nobody else can.
@@ -108,7 +109,8 @@ impl Bench {
         path
     }
 
-    pub(crate) fn start(&self, launch: Launch) -> Running {
+    pub(crate) fn start(&self, mut launch: Launch) -> Running {
+        launch.identity = self.identity.clone();
         let seal = Box::new(Open);
         let name = launch.execution.to_string();
         let spool = Spool::create(self.shared.path(), &name, seal, self.cap).unwrap();
@@ -147,6 +149,7 @@ pub(crate) fn execution() -> ExecutionId {
 pub(crate) fn launch(path: &str, arguments: &[&str]) -> Launch {
     Launch {
         execution: execution(),
+        identity: Identity::resolve(&RunAs::DangerSameUser).unwrap(),
         program: Program::open(Path::new(path)).unwrap().pins().to_vec(),
         argv: std::iter::once(path).chain(arguments.iter().copied()).map(str::to_owned).collect(),
         environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
@@ -211,13 +214,20 @@ pub(crate) async fn until_written(running: &Running, expected: &str) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("the program gets there").unwrap();
 }
 
+/// Does blocking work on a thread of its own, which a failing test does not wait for.
+pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(work()).ok());
+    tokio::time::timeout(PATIENCE, result).await.expect("it ends").expect("it does not panic")
+}
+
 /// Reads a named pipe to its end, that is, until no process has it open for writing.
 pub(crate) async fn drained(fifo: &Path) -> String {
     let fifo = fifo.to_owned();
-    let reading = tokio::task::spawn_blocking(move || {
+    elsewhere(move || {
         let mut text = String::new();
         fs::File::open(fifo).unwrap().read_to_string(&mut text).unwrap();
         text
-    });
-    tokio::time::timeout(PATIENCE, reading).await.expect("every writer is dead").unwrap()
+    })
+    .await
 }

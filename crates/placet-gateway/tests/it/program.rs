@@ -147,21 +147,24 @@ async fn scripts_run_with_their_interpreter_and_argument() {
     }
 }
 
+/// Changes the program, or the interpreter, at these paths.
+type Swap = fn(&Path, &Path);
+
 #[tokio::test]
 async fn a_program_swapped_after_the_review_is_not_run() {
     for bench in benches() {
         let shell = fs::read("/bin/sh").unwrap();
-        let swaps: [(&str, &dyn Fn(&Path, &Path)); 4] = [
-            ("rewritten in place", &|program, _| write_executable(program, "#!/bin/sh\necho swapped\n")),
-            ("another file of that name", &|program, _| {
+        let swaps: [(&str, Swap); 4] = [
+            ("rewritten in place", |program, _| write_executable(program, "#!/bin/sh\necho swapped\n")),
+            ("another file of that name", |program, _| {
                 fs::remove_file(program).unwrap();
                 write_executable(program, "#!/bin/sh\necho swapped\n");
             }),
-            ("a link to another", &|program, interpreter| {
+            ("a link to another", |program, interpreter| {
                 fs::remove_file(program).unwrap();
                 symlink(interpreter, program).unwrap();
             }),
-            ("another interpreter", &|_, interpreter| {
+            ("another interpreter", |_, interpreter| {
                 fs::remove_file(interpreter).unwrap();
                 write_executable(interpreter, fs::read("/bin/cat").unwrap());
             }),
