@@ -21,8 +21,8 @@ use placet_core::time::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::{
-    ActiveBundle, Answer, Change, Commit, CommitError, EntryFilter, Load, LogHead, Receipt, RequestFilter,
-    SecretInfo, Store, StoredEntry, StoredRequest, Transition, ViewError, Views,
+    ActiveBundle, Answer, Change, Commit, CommitError, EntryFilter, Files, Load, LogHead, Receipt,
+    RequestFilter, SecretInfo, Store, StoredEntry, StoredRequest, Transition, ViewError, Views,
 };
 
 /// Where in a commit something happens.
@@ -255,7 +255,7 @@ impl Views for Faulty {
         tokens_of(person: PersonId) -> Vec<PersonToken>;
         bundle_epoch() -> u64;
         active_bundle() -> Option<ActiveBundle>;
-        bundle(digest: BundleDigest) -> Option<BTreeMap<String, Vec<u8>>>;
+        bundle(digest: BundleDigest) -> Option<Files>;
         secrets() -> Vec<SecretInfo>;
         secret(name: String, version: u32) -> Option<Secret>;
         secret_version(name: String) -> u32;

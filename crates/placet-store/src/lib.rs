@@ -44,6 +44,9 @@ pub use self::sqlite::{OpenError, Options, SqliteStore};
 /// What a store's methods give: boxed, so that the traits stay object-safe.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A bundle's files, by path.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
 /// A change of state with everything that belongs to it.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
@@ -145,7 +148,7 @@ pub enum Write {
     /// Every version of a secret goes.
     RemoveSecret(String),
     /// A bundle's files. Those of a digest that is there already stay.
-    Bundle(BundleDigest, BTreeMap<String, Vec<u8>>),
+    Bundle(BundleDigest, Files),
     /// This bundle decides from now on. Moves the bundle's epoch.
     ActivateBundle(BundleDigest),
 }
@@ -238,7 +241,7 @@ pub struct ActiveBundle {
     /// Which.
     pub digest: BundleDigest,
     /// Its files.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: Files,
 }
 
 /// A stored secret, without its value.
@@ -358,10 +361,7 @@ pub trait Views: Send + Sync {
     /// The bundle in force.
     fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>>;
     /// A stored bundle's files.
-    fn bundle(
-        &self,
-        digest: BundleDigest,
-    ) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>>;
+    fn bundle(&self, digest: BundleDigest) -> Answer<'_, Result<Option<Files>, ViewError>>;
 
     /// The stored secrets, by name. Removed ones are not in it.
     fn secrets(&self) -> Answer<'_, Result<Vec<SecretInfo>, ViewError>>;

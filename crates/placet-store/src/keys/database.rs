@@ -107,7 +107,7 @@ impl Database {
     pub(super) fn destroy(&self, which: Destroy, now: Timestamp) -> rusqlite::Result<Vec<KeyId>> {
         let set = "UPDATE data_key SET wrapped = NULL, destroyed_at = ?1 WHERE wrapped IS NOT NULL AND";
         let now = now.as_millis();
-        let destroyed = match which {
+        match which {
             Destroy::Subject(subject) => self
                 .0
                 .prepare(&format!("{set} subject = ?2 RETURNING id"))?
@@ -118,8 +118,7 @@ impl Database {
                 .prepare(&format!("{set} id = ?2 RETURNING id"))?
                 .query_map(params![now, id.as_bytes().as_slice()], |row| row.get(0).map(KeyId))?
                 .collect(),
-        };
-        destroyed
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a caller does before it queues for the writer: conversion, sealing, hashing. The writer only binds and hashes
 //! entries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use placet_core::action::Principal;
 use placet_core::digest::{BundleDigest, ShortCode};
@@ -14,7 +14,7 @@ use placet_core::time::Timestamp;
 use super::sealer::{MacBytes, Place, Sealer};
 use crate::keys::Subject;
 use crate::row::Body;
-use crate::{CommitError, Requires, Transition, Write};
+use crate::{CommitError, Files, Requires, Transition, Write};
 
 /// A transition that is ready to be written.
 pub(super) struct Prepared {
@@ -33,7 +33,7 @@ pub(super) struct PreparedEntry {
 /// A change as columns. The order of the variants is the order in which a transition's changes are applied, so that
 /// what is referred to is there, and what ends does so before its successor begins.
 pub(super) enum Row {
-    Bundle { digest: BundleDigest, files: BTreeMap<String, Vec<u8>> },
+    Bundle { digest: BundleDigest, files: Files },
     ActivateBundle(BundleDigest),
     Group(GroupName),
     Person { id: PersonId, active: bool, operator_uid: Option<u32>, groups: Vec<GroupName>, sealed: Vec<u8> },

@@ -1,7 +1,5 @@
 //! Reads who there is, their credentials, bundles and secrets.
 
-use std::collections::BTreeMap;
-
 use placet_core::digest::{BundleDigest, Sha256Digest};
 use placet_core::directory::{Agent, Directory, GroupName, Invitation, Person, PersonToken, Session, Status};
 use placet_core::id::{AgentId, InvitationId, PersonId, SessionId, TokenId};
@@ -11,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::requires::{bundle_epoch, directory_epoch, newest_secret};
 use super::sealer::{Opened, Place, Sealer, corrupt};
-use crate::{ActiveBundle, SecretInfo, ViewError};
+use crate::{ActiveBundle, Files, SecretInfo, ViewError};
 
 /// Everyone, at one epoch.
 pub(super) fn directory(db: &Connection, sealer: &Sealer) -> Result<Directory, ViewError> {
@@ -201,17 +199,14 @@ pub(super) fn active_bundle(db: &Connection) -> Result<Option<ActiveBundle>, Vie
 }
 
 /// A bundle's files. Files that are not those of the digest are no bundle.
-pub(super) fn bundle(
-    db: &Connection,
-    digest: BundleDigest,
-) -> Result<Option<BTreeMap<String, Vec<u8>>>, ViewError> {
+pub(super) fn bundle(db: &Connection, digest: BundleDigest) -> Result<Option<Files>, ViewError> {
     let key = params![digest.as_bytes().as_slice()];
     if !db.prepare_cached("SELECT 1 FROM bundle WHERE digest = ?1")?.exists(key)? {
         return Ok(None);
     }
     let mut statement = db.prepare_cached("SELECT path, bytes FROM bundle_file WHERE digest = ?1")?;
     let rows = statement.query_map(key, |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    let files: BTreeMap<String, Vec<u8>> = rows.collect::<Result<_, _>>()?;
+    let files: Files = rows.collect::<Result<_, _>>()?;
     let found = BundleDigest::of_files(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
     if found != digest {
         return Err(corrupt("a bundle", "its files are not those of its digest"));

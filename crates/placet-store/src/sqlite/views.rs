@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 
 use super::{SqliteStore, read_directory, read_log, read_requests};
 use crate::{
-    ActiveBundle, Answer, Change, EntryFilter, Load, LogHead, RequestFilter, SecretInfo, StoredEntry,
+    ActiveBundle, Answer, Change, EntryFilter, Files, Load, LogHead, RequestFilter, SecretInfo, StoredEntry,
     StoredRequest, ViewError, Views,
 };
 
@@ -152,10 +152,7 @@ impl Views for SqliteStore {
         Box::pin(self.shared.scan(|_, db| read_directory::active_bundle(db)))
     }
 
-    fn bundle(
-        &self,
-        digest: BundleDigest,
-    ) -> Answer<'_, Result<Option<BTreeMap<String, Vec<u8>>>, ViewError>> {
+    fn bundle(&self, digest: BundleDigest) -> Answer<'_, Result<Option<Files>, ViewError>> {
         Box::pin(self.shared.scan(move |_, db| read_directory::bundle(db, digest)))
     }
 
