@@ -57,7 +57,9 @@ impl Commands {
                 );
             }
         };
-        let claim = Secret::new(random_bytes::<32>(self.0.parts.entropy.as_ref()));
+        // Written in hex: it may travel as text.
+        let claim = Sha256Digest::from_bytes(random_bytes::<32>(self.0.parts.entropy.as_ref()));
+        let claim = Secret::new(claim.to_string());
         let claimed = self.0.parts.authority.claim(principal, request, claim).await?;
         Ok((self.carry_out(principal, request, claimed, slot).await?, true))
     }

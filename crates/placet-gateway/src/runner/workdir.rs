@@ -95,8 +95,12 @@ impl WorkRoot {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let ours = entry.file_name().to_str().is_some_and(|name| ExecutionId::parse(name).is_ok());
-            if ours && entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
+            if ours
+                && entry.file_type()?.is_dir()
+                && let Err(error) = fs::remove_dir_all(entry.path())
+            {
+                // Its name is not used again, so it is in nobody's way.
+                tracing::warn!(path = %entry.path().display(), %error, "an old private directory could not be removed");
             }
         }
         Ok(())

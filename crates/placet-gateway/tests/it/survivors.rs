@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use placet_core::action::Grade;
 use placet_gateway::frames::EndStatus;
 use placet_gateway::runner::config::RunAs;
 use placet_gateway::runner::processes::{Leftover, MARK, kill_leftovers};
@@ -97,7 +98,7 @@ async fn no_child_outlives_placet() {
         let fifo = bench.fifo("alive");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "survivors::a_placet_to_be_killed"]).env("PLACET_TEST_FIFO", &fifo);
-        if bench.identity.name() == "nobody" {
+        if bench.identity.grade() == Grade::Enforced {
             command.env("PLACET_TEST_USER", "nobody");
         }
         let mut placet = command.stdout(Stdio::null()).spawn().unwrap();
