@@ -28,7 +28,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -114,6 +114,14 @@ pub enum OpenError {
         /// Entries that are there.
         entries: u64,
     },
+    /// The file system does not support a write-ahead log.
+    #[error("{} is on a file system that allows journal {journal:?} only: use a local disk", path.display())]
+    Journal {
+        /// The database.
+        path: PathBuf,
+        /// What it fell back to.
+        journal: String,
+    },
     /// The database could not be opened.
     #[error("open placet.db")]
     Database(#[from] rusqlite::Error),
@@ -127,7 +135,7 @@ struct Shared {
     pool: Pool,
     last_time: AtomicI64,
     down: AtomicBool,
-    write_error: Mutex<Option<String>>,
+    write_failed: AtomicBool,
     changes: broadcast::Sender<Change>,
     directory: Mutex<Arc<Directory>>,
 }
@@ -146,8 +154,8 @@ impl Shared {
         self.down.load(Ordering::Acquire)
     }
 
-    fn write_failed(&self, reason: Option<String>) {
-        *self.write_error.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    fn last_write_failed(&self) -> bool {
+        self.write_failed.load(Ordering::Acquire)
     }
 
     /// A point read, on the caller's thread: it takes microseconds.
@@ -164,7 +172,7 @@ impl Shared {
         self: &Arc<Self>,
         read: impl FnOnce(&Shared, &Connection) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ViewError> {
-        let reader = self.pool.reader().await;
+        let reader = self.pool.scanner().await;
         if self.is_down() {
             return Err(ViewError::Unavailable(STOPPED.to_owned()));
         }
@@ -211,7 +219,7 @@ impl SqliteStore {
             pool: Pool::open(&path)?,
             last_time: AtomicI64::new(head.last_time.as_millis()),
             down: AtomicBool::new(false),
-            write_error: Mutex::new(None),
+            write_failed: AtomicBool::new(false),
             changes,
             directory: Mutex::new(Arc::new(Directory::default())),
         });
@@ -296,8 +304,14 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     db.set_prepared_statement_cache_capacity(128);
     db.busy_timeout(Duration::from_secs(5))?;
     db.pragma_update(None, "page_size", 8192)?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
+    let journal: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if journal != "wal" {
+        return Err(OpenError::Journal { path: path.to_owned(), journal });
+    }
     db.pragma_update(None, "synchronous", "FULL")?;
+    // Where fsync alone does not reach the disk; without effect elsewhere.
+    db.pragma_update(None, "fullfsync", "ON")?;
+    db.pragma_update(None, "checkpoint_fullfsync", "ON")?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     db.pragma_update(None, "secure_delete", "ON")?;
     db.pragma_update(None, "foreign_keys", "ON")?;

@@ -8,10 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many readers work at once. Point reads take microseconds, so a few connections serve many callers.
 const READERS: usize = 4;
+/// How many of them may read many rows, so that one is always left for the next credential or request.
+const SCANNERS: usize = READERS - 1;
 
 pub(super) struct Pool {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    scans: Arc<Semaphore>,
 }
 
 /// A connection that goes back when it is dropped.
@@ -19,6 +22,7 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,
     _permit: OwnedSemaphorePermit,
+    _scan: Option<OwnedSemaphorePermit>,
 }
 
 impl Pool {
@@ -33,14 +37,33 @@ impl Pool {
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             idle.push(connection);
         }
-        Ok(Pool { idle: Arc::new(Mutex::new(idle)), permits: Arc::new(Semaphore::new(READERS)) })
+        Ok(Pool {
+            idle: Arc::new(Mutex::new(idle)),
+            permits: Arc::new(Semaphore::new(READERS)),
+            scans: Arc::new(Semaphore::new(SCANNERS)),
+        })
     }
 
-    /// The next free connection. None if the store is closing, or one was lost.
+    /// The next free connection, to read a row or two. None if one was lost.
     pub(super) async fn reader(&self) -> Option<Reader> {
+        self.take(None).await
+    }
+
+    /// The next free connection, to read many rows.
+    pub(super) async fn scanner(&self) -> Option<Reader> {
+        let scan = Arc::clone(&self.scans).acquire_owned().await.ok()?;
+        self.take(Some(scan)).await
+    }
+
+    async fn take(&self, scan: Option<OwnedSemaphorePermit>) -> Option<Reader> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Reader { connection: Some(connection), idle: Arc::clone(&self.idle), _permit: permit })
+        Some(Reader {
+            connection: Some(connection),
+            idle: Arc::clone(&self.idle),
+            _permit: permit,
+            _scan: scan,
+        })
     }
 }
 

@@ -107,7 +107,8 @@ impl Writer {
     }
 
     fn write(&mut self, batch: Vec<Waiting>) {
-        if self.shared.is_down() {
+        // A store that is down drops its waiters, which tells them.
+        if batch.is_empty() || self.shared.is_down() {
             return;
         }
         let mut head = self.head.clone();
@@ -115,7 +116,7 @@ impl Writer {
             Ok(written) => {
                 self.head = head;
                 self.shared.last_time.store(self.head.last_time.as_millis(), Ordering::Release);
-                self.shared.write_failed(None);
+                self.shared.write_failed.store(false, Ordering::Release);
                 let mut changes = Vec::new();
                 for ((_, waiter), result) in batch.into_iter().zip(written) {
                     let answer = result.map(|written| {
@@ -223,7 +224,7 @@ impl Writer {
             // After a failed fsync or in a damaged file nobody knows what is on the disk: a restart finds out.
             _ => self.shared.go_down(),
         }
-        self.shared.write_failed(Some(reason.clone()));
+        self.shared.write_failed.store(true, Ordering::Release);
         for (_, waiter) in batch {
             let _ = waiter.send(Err(CommitError::Unavailable(reason.clone())));
         }
@@ -240,6 +241,9 @@ fn is_fatal(error: &rusqlite::Error) -> bool {
 }
 
 fn changes(transition: &Prepared, size: u64) -> Vec<Change> {
+    if transition.rows.is_empty() && transition.entries.is_empty() {
+        return Vec::new();
+    }
     let requests = transition.rows.iter().filter_map(|row| match row {
         Row::Request(request) => {
             let columns = &request.columns;

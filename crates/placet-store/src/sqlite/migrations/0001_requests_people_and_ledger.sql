@@ -110,14 +110,12 @@ CREATE TABLE idempotency_key (
     sealed  BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_key_age ON idempotency_key (at);
-CREATE INDEX idempotency_key_request ON idempotency_key (request);
 
 CREATE TABLE card (
     mac     BLOB PRIMARY KEY CHECK (length(mac) = 32),
     request BLOB NOT NULL REFERENCES request (id),
     sealed  BLOB NOT NULL
 ) STRICT;
-CREATE INDEX card_request ON card (request);
 
 CREATE TABLE directory_head (
     id    INTEGER PRIMARY KEY CHECK (id = 1),
