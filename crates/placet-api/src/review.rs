@@ -61,7 +61,9 @@ pub struct ReviewDocument {
     pub request: RequestDocument,
     /// Everything that a reviewer is shown.
     pub card: CardDocument,
-    /// SHA-256 of the card: name it in the vote.
+    /// The card's exact bytes, which are JSON: what is kept as evidence of what was shown.
+    pub card_bytes: String,
+    /// SHA-256 of these bytes: name it in the vote.
     pub card_hash: String,
     /// How the caller stands to it.
     pub standing: StandingPart,
@@ -78,14 +80,12 @@ pub struct StandingPart {
     pub may_deny: bool,
     /// Whether they may approve now.
     pub may_approve: bool,
-    /// In which roles they stand.
-    pub roles: Vec<String>,
     /// Whether they would approve what is their own agent's, by the bundle's exception.
     pub self_review: bool,
-    /// Why they may not, for programs.
+    /// Why they may not approve, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Why they may not, for people.
+    /// Why they may not approve, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -220,7 +220,7 @@ pub struct VoteRequest {
     pub digest: String,
     /// The content version that was read.
     pub version: u32,
-    /// The hash of the card that was shown; an approval by token has to name it.
+    /// The hash of the card that was shown; an approval has to name it.
     pub card: Option<String>,
 }
 

@@ -104,6 +104,12 @@ impl Agents {
         self.door.json(Call::post(url, "{}".to_owned())).await
     }
 
+    /// Ends the command that a request started; withdraws the request if it has not started.
+    pub async fn cancel_command(&self, id: &str) -> Result<(), ClientError> {
+        let url = self.door.url(&["v1", "commands", id, "cancel"], &[])?;
+        self.door.send(Call::post(url, "{}".to_owned())).await.map(drop)
+    }
+
     /// Uploads an input by its content.
     pub async fn put_blob(&self, sha256: Sha256Digest, body: reqwest::Body) -> Result<Blob, ClientError> {
         let url = self.door.url(&["v1", "blobs", &sha256.to_string()], &[])?;

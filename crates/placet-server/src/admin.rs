@@ -1,0 +1,452 @@
+//! The admin socket: what operators do, over HTTP under `/admin/v1`. The kernel says who they are.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use placet_api::admin::{
+    ActivateRequest, AgentCredential, AgentDocument, FileChange, FilesDocument, InvitationDocument,
+    NewAgentRequest, NewPersonRequest, OperatorDocument, PersonDocument, PolicyDocument, SecretDocument,
+    StageRequest, StagedDocument, StatusDocument, TokenDocument,
+};
+use placet_api::entry::EntryList;
+use placet_api::request::RequestList;
+use placet_broker::directory::{Invited, NewAgent, NewPerson};
+use placet_broker::policies::{PolicyView, StageError};
+use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Operator, Person, PersonToken, Status};
+use placet_core::id::{PersonId, RequestId};
+use placet_core::secret::Secret;
+use placet_store::RequestFilter;
+use std::collections::BTreeSet;
+
+use crate::agents::requests::{request_list, statuses};
+use crate::app::App;
+use crate::body::{read_bytes, read_json, read_nothing};
+use crate::failure::{Failure, Outcome};
+use crate::frame::{framed, no_such_method, nothing_here, patient};
+use crate::health;
+use crate::pages::sign_in_path;
+use crate::query::Query;
+use crate::reviewers::api::entry_list;
+
+/// Who is at the other end of the socket, as the kernel says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The operating system's user id.
+    pub uid: u32,
+}
+
+/// The calls of the admin socket. They expect a [`Peer`] among a request's extensions: without one, nothing is served.
+pub fn admin_router(app: &App) -> Router {
+    let calls = Router::new()
+        .route("/admin/v1/status", get(status))
+        .route("/admin/v1/people", get(people).post(add_person))
+        .route("/admin/v1/people/{who}/invitation", post(invite))
+        .route("/admin/v1/people/{who}/disable", post(disable_person))
+        .route("/admin/v1/people/{who}/tokens", get(tokens).post(mint_token))
+        .route("/admin/v1/tokens/{id}", delete(revoke_token))
+        .route("/admin/v1/login", post(login))
+        .route("/admin/v1/agents", get(agents).post(add_agent))
+        .route("/admin/v1/agents/{which}/revoke", post(revoke_agent))
+        .route("/admin/v1/agents/{which}/token", post(rotate_agent))
+        .route("/admin/v1/groups", get(groups))
+        .route("/admin/v1/groups/{name}", put(add_group).delete(remove_group))
+        .route("/admin/v1/groups/{name}/members/{who}", put(join_group).delete(leave_group))
+        .route("/admin/v1/secrets", get(secrets))
+        .route("/admin/v1/secrets/{name}", put(set_secret).delete(remove_secret))
+        .route("/admin/v1/policy", get(policy))
+        .route("/admin/v1/policy/stage", post(stage))
+        .route("/admin/v1/policy/activate", post(activate))
+        .route("/admin/v1/requests", get(requests))
+        .route("/admin/v1/audit/entries", get(entries))
+        .route("/admin/v1/audit/bundle/{id}", post(audit_bundle))
+        .route("/admin/v1/audit/checkpoint", post(checkpoint))
+        .route("/metrics", get(health::metrics))
+        .with_state(app.clone())
+        .route_layer(from_fn_with_state(app.clone(), name_operator));
+    let router = patient(calls)
+        .merge(health::routes(app))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method);
+    framed(router, app, "admin")
+}
+
+/// Who calls: an operator by the kernel's word, and the person they are known to be.
+async fn name_operator(State(app): State<App>, mut request: Request, next: Next) -> Outcome<Response> {
+    let Some(Peer { uid }) = request.extensions().get().copied() else {
+        return Err(Failure::internal("a call on the admin socket came without a peer"));
+    };
+    // A browser has no business here, whatever proxy brought it.
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(Failure::forbidden("foreign_origin", "No page may use the admin socket."));
+    }
+    let operator = app.broker.operator(uid).await?;
+    request.extensions_mut().insert(operator);
+    Ok(next.run(request).await)
+}
+
+async fn status(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+) -> Outcome<Json<StatusDocument>> {
+    let directory = app.broker.directory().await?;
+    let ready = app.broker.ready().await;
+    Ok(Json(StatusDocument {
+        ready: ready.is_ok(),
+        reason: ready.err().map(|error| error.to_string()),
+        operator: OperatorDocument {
+            uid: operator.uid,
+            person: operator.person.map(|id| person_name(&directory, id)),
+        },
+    }))
+}
+
+async fn people(State(app): State<App>) -> Outcome<Json<Vec<PersonDocument>>> {
+    Ok(Json(app.broker.directory().await?.people.values().map(person_document).collect()))
+}
+
+async fn add_person(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Response> {
+    let body = read_json(request, NewPersonRequest::from_json).await?;
+    let new = NewPerson {
+        name: body.name,
+        email: body.email,
+        groups: body.groups,
+        operator_uid: body.is_operator.then_some(operator.uid),
+    };
+    let person = app.broker.add_person(&operator, new).await?;
+    Ok((StatusCode::CREATED, Json(person_document(&person))).into_response())
+}
+
+async fn invite(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(who): Path<String>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let invited = app.broker.invite(&operator, &who).await?;
+    Ok((StatusCode::CREATED, Json(invitation(&app, &invited))).into_response())
+}
+
+async fn login(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let invited = app.broker.login(&operator).await?;
+    Ok((StatusCode::CREATED, Json(invitation(&app, &invited))).into_response())
+}
+
+fn invitation(app: &App, invited: &Invited) -> InvitationDocument {
+    InvitationDocument {
+        person: person_document(&invited.person),
+        url: format!("{}{}", app.reviewers_url, sign_in_path(invited.secret.expose())),
+        expires_at: invited.expires_at.to_string(),
+    }
+}
+
+async fn disable_person(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(who): Path<String>,
+    request: Request,
+) -> Outcome<Json<PersonDocument>> {
+    read_nothing(request).await?;
+    Ok(Json(person_document(&app.broker.disable_person(&operator, &who).await?)))
+}
+
+async fn tokens(State(app): State<App>, Path(who): Path<String>) -> Outcome<Json<Vec<TokenDocument>>> {
+    let tokens = app.broker.tokens_of(&who).await?;
+    Ok(Json(tokens.iter().map(|token| token_document(token, None)).collect()))
+}
+
+async fn mint_token(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(who): Path<String>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let (token, secret) = app.broker.mint_token(&operator, &who).await?;
+    let document = token_document(&token, Some(secret.expose().to_owned()));
+    Ok((StatusCode::CREATED, Json(document)).into_response())
+}
+
+async fn revoke_token(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(id): Path<String>,
+) -> Outcome<StatusCode> {
+    app.broker.revoke_token(&operator, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn agents(State(app): State<App>) -> Outcome<Json<Vec<AgentDocument>>> {
+    let directory = app.broker.directory().await?;
+    Ok(Json(directory.agents.values().map(|agent| agent_document(agent, &directory)).collect()))
+}
+
+async fn add_agent(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Response> {
+    let body = read_json(request, NewAgentRequest::from_json).await?;
+    let new = NewAgent {
+        name: body.name,
+        kind: if body.pipeline { AgentKind::Pipeline } else { AgentKind::Agent },
+        sponsor: body.sponsor,
+        owners: body.owners,
+        acts_for: body.acts_for,
+        groups: body.groups,
+    };
+    let (agent, token) = app.broker.add_agent(&operator, new).await?;
+    Ok((StatusCode::CREATED, Json(credential(&app, &agent, token.expose()).await?)).into_response())
+}
+
+async fn rotate_agent(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(which): Path<String>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let (agent, token) = app.broker.rotate_agent(&operator, &which).await?;
+    Ok((StatusCode::CREATED, Json(credential(&app, &agent, token.expose()).await?)).into_response())
+}
+
+async fn credential(app: &App, agent: &Agent, token: &str) -> Outcome<AgentCredential> {
+    let directory = app.broker.directory().await?;
+    Ok(AgentCredential { agent: agent_document(agent, &directory), token: token.to_owned() })
+}
+
+async fn revoke_agent(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(which): Path<String>,
+    request: Request,
+) -> Outcome<Json<AgentDocument>> {
+    read_nothing(request).await?;
+    let agent = app.broker.revoke_agent(&operator, &which).await?;
+    let directory = app.broker.directory().await?;
+    Ok(Json(agent_document(&agent, &directory)))
+}
+
+async fn groups(State(app): State<App>) -> Outcome<Json<Vec<String>>> {
+    Ok(Json(group_names(&app.broker.directory().await?.groups)))
+}
+
+async fn add_group(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(name): Path<String>,
+) -> Outcome<StatusCode> {
+    app.broker.add_group(&operator, &name).await?;
+    Ok(StatusCode::CREATED)
+}
+
+async fn remove_group(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(name): Path<String>,
+) -> Outcome<StatusCode> {
+    app.broker.remove_group(&operator, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn join_group(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path((name, who)): Path<(String, String)>,
+) -> Outcome<StatusCode> {
+    app.broker.join_group(&operator, &name, &who).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn leave_group(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path((name, who)): Path<(String, String)>,
+) -> Outcome<StatusCode> {
+    app.broker.leave_group(&operator, &name, &who).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn secrets(State(app): State<App>) -> Outcome<Json<Vec<SecretDocument>>> {
+    let documents = app.broker.secrets().await?.into_iter().map(|secret| SecretDocument {
+        name: secret.name,
+        version: secret.version,
+        set_at: Some(secret.set_at.to_string()),
+    });
+    Ok(Json(documents.collect()))
+}
+
+/// No secret of ours is larger; broker says so in its own words for what is below.
+const SECRET_BYTES_MAX: usize = 128 * 1024;
+
+/// The body is the secret itself, byte for byte.
+async fn set_secret(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Outcome<Json<SecretDocument>> {
+    let value = Secret::new(read_bytes(request, SECRET_BYTES_MAX).await?);
+    let set = app.broker.set_secret(&operator, &name, value).await?;
+    Ok(Json(SecretDocument { name: set.name, version: set.version, set_at: None }))
+}
+
+async fn remove_secret(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(name): Path<String>,
+) -> Outcome<StatusCode> {
+    app.broker.remove_secret(&operator, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn policy(State(app): State<App>) -> Outcome<Json<PolicyDocument>> {
+    Ok(Json(policy_document(app.broker.policy().await?)))
+}
+
+async fn stage(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Json<StagedDocument>> {
+    let body = read_json(request, StageRequest::from_json).await?;
+    let files = body.files.into_iter().map(|(path, text)| (path, text.into_bytes())).collect();
+    let staged = app.broker.stage(&operator, files).await.map_err(stage_failure)?;
+    let changes = staged.changes.into_iter().map(|change| FileChange {
+        path: change.path,
+        change: change.change.to_owned(),
+        lines: change.lines,
+    });
+    Ok(Json(StagedDocument {
+        digest: staged.digest.to_string(),
+        active: staged.active,
+        warnings: staged.warnings.iter().map(ToString::to_string).collect(),
+        changes: changes.collect(),
+    }))
+}
+
+/// A refused bundle tells what is wrong with it, a line each.
+fn stage_failure(error: StageError) -> Failure {
+    match error {
+        StageError::Invalid(findings) => {
+            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            Failure::bad_request("bundle_invalid", lines.join("\n"))
+        }
+        StageError::TestsFail(lines) => Failure::bad_request("bundle_tests_fail", lines.join("\n")),
+        StageError::Call(error) => error.into(),
+    }
+}
+
+async fn activate(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Json<PolicyDocument>> {
+    let body = read_json(request, ActivateRequest::from_json).await?;
+    Ok(Json(policy_document(app.broker.activate(&operator, body.digest).await?)))
+}
+
+fn policy_document(view: PolicyView) -> PolicyDocument {
+    PolicyDocument { digest: view.digest.to_string(), epoch: view.epoch, files: view.files }
+}
+
+async fn requests(State(app): State<App>, uri: Uri) -> Outcome<Json<RequestList>> {
+    let mut query = Query::of(&uri)?;
+    let statuses =
+        query.take_as("status", "write states like pending,granted", statuses)?.unwrap_or_default();
+    let before =
+        query.take_as("cursor", "give the next_cursor of a page", |text| RequestId::parse(text).ok())?;
+    let limit = query.take_limit()?;
+    query.end()?;
+    let page = app.broker.list(RequestFilter { principal: None, statuses, before, limit }).await?;
+    Ok(Json(request_list(&app, &page, limit)))
+}
+
+async fn entries(State(app): State<App>, uri: Uri) -> Outcome<Json<EntryList>> {
+    Ok(Json(entry_list(&app, &uri).await?))
+}
+
+/// Exporting is an entry itself, so it is no GET.
+async fn audit_bundle(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Outcome<Json<FilesDocument>> {
+    read_nothing(request).await?;
+    let id = RequestId::parse(&id).map_err(|_| Failure::not_found())?;
+    let files = app.broker.audit_bundle(&operator, id).await?;
+    let files: BTreeMap<String, String> =
+        files.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect();
+    Ok(Json(FilesDocument { files }))
+}
+
+/// Publishes the log up to its head, and gives the signed checkpoint.
+async fn checkpoint(State(app): State<App>, request: Request) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let note = app.broker.publish().await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
+fn person_document(person: &Person) -> PersonDocument {
+    PersonDocument {
+        id: person.id.to_string(),
+        name: person.name.clone(),
+        email: person.email.clone(),
+        groups: group_names(&person.groups),
+        operator_uid: person.operator_uid,
+        active: person.status == Status::Active,
+        created_at: person.created_at.to_string(),
+    }
+}
+
+fn agent_document(agent: &Agent, directory: &Directory) -> AgentDocument {
+    let names = |ids: &BTreeSet<PersonId>| ids.iter().map(|id| person_name(directory, *id)).collect();
+    AgentDocument {
+        id: agent.id.to_string(),
+        name: agent.name.clone(),
+        kind: match agent.kind {
+            AgentKind::Agent => "agent".to_owned(),
+            AgentKind::Pipeline => "pipeline".to_owned(),
+        },
+        sponsor: person_name(directory, agent.sponsor),
+        owners: names(&agent.owners),
+        acts_for: names(&agent.acts_for),
+        groups: group_names(&agent.groups),
+        active: agent.status == Status::Active,
+        created_at: agent.created_at.to_string(),
+    }
+}
+
+fn token_document(token: &PersonToken, secret: Option<String>) -> TokenDocument {
+    TokenDocument {
+        id: token.id.to_string(),
+        token: secret,
+        created_at: token.created_at.to_string(),
+        expires_at: token.expires_at.to_string(),
+    }
+}
+
+fn person_name(directory: &Directory, id: PersonId) -> String {
+    directory.people.get(&id).map_or_else(|| id.to_string(), |person| person.name.clone())
+}
+
+fn group_names(groups: &BTreeSet<GroupName>) -> Vec<String> {
+    groups.iter().map(|group| group.as_str().to_owned()).collect()
+}

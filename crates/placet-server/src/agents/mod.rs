@@ -1,0 +1,87 @@
+//! The agents' door: bearer tokens of agents and pipelines, and nothing else.
+
+pub(crate) mod events;
+pub(crate) mod requests;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use placet_broker::CallError;
+use placet_broker::access::PERSON_PREFIX;
+
+use crate::app::{App, Door};
+use crate::failure::{Failure, Outcome};
+use crate::frame::{framed, no_such_method, nothing_here, patient};
+use crate::health;
+
+const REALM: &str = "Bearer realm=\"placet agents\"";
+
+/// The agents' door. `mounted` are the routers of enforcement points: behind the same authentication, they find core's
+/// `Principal` and broker's `Caller` among the request's extensions, and bound bodies and time by themselves. A failure
+/// of theirs may leave an `placet_api::problem::Problem` among the response's extensions; its document is written here.
+pub fn agents_door(app: &App, mounted: Router) -> Router {
+    let requests = Router::new()
+        .route("/v1/requests", get(requests::list).post(requests::submit))
+        .route("/v1/requests/{id}", get(requests::show))
+        .route("/v1/requests/{id}/events", get(events::follow))
+        .route("/v1/requests/{id}/execution", post(requests::claim))
+        .route("/v1/requests/{id}/outcome", post(requests::outcome))
+        .route("/v1/requests/{id}/cancel", post(requests::cancel))
+        .with_state(app.clone());
+    let door = patient(requests)
+        .merge(mounted)
+        .route_layer(from_fn_with_state(app.clone(), authenticate))
+        .merge(health::routes(app))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method);
+    framed(door, app, "agents")
+}
+
+async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Outcome<Response> {
+    let bearer = bearer_of(request.headers(), REALM)?.to_owned();
+    let caller = match app.broker.authenticate_agent(&bearer).await {
+        Ok(caller) => caller,
+        Err(CallError::Unauthenticated) => return Err(wrong_credential(&app, &bearer).await),
+        Err(error) => return Err(error.into()),
+    };
+    request.extensions_mut().insert(caller.principal);
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// A person's token opens nothing here, and a valid one at this door is worth an entry.
+async fn wrong_credential(app: &App, bearer: &str) -> Failure {
+    if !bearer.starts_with(PERSON_PREFIX) {
+        return Failure::unauthenticated("This token opens nothing here.").with_realm(REALM);
+    }
+    if let Ok(reviewer) = app.broker.reviewer_by_token(bearer).await {
+        let whose = format!("a token of person {} at the agents' door", reviewer.verified.person);
+        if let Err(error) = app.note_wrong_door(Door::Agents, &whose).await {
+            return error.into();
+        }
+    }
+    let detail = "This is a person's token. It opens the reviewers' door; agents have tokens of their own.";
+    Failure::unauthenticated(detail).with_realm(REALM)
+}
+
+/// The one bearer token of a call.
+pub(crate) fn bearer_of<'h>(headers: &'h HeaderMap, realm: &'static str) -> Outcome<&'h str> {
+    let mut written = headers.get_all(header::AUTHORIZATION).iter();
+    let refused = |detail: &str| Failure::unauthenticated(detail).with_realm(realm);
+    let Some(value) = written.next() else {
+        return Err(refused("Send your token in the header Authorization: Bearer …"));
+    };
+    if written.next().is_some() {
+        return Err(refused("Send the header Authorization once."));
+    }
+    let text = value.to_str().unwrap_or_default();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+            Ok(token.trim())
+        }
+        _ => Err(refused("Send your token in the header Authorization: Bearer …")),
+    }
+}

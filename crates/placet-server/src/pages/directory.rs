@@ -1,0 +1,175 @@
+//! Who and what there is: people, agents, and the policy in force. Operators change these on the admin socket.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use placet_broker::review::Reviewer;
+use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Person, Status};
+use placet_core::id::PersonId;
+use placet_core::text::visible;
+
+use super::view::{When, when};
+use super::{Chrome, page};
+use crate::app::App;
+use crate::failure::Outcome;
+
+#[derive(Template)]
+#[template(path = "people.html")]
+struct PeoplePage {
+    chrome: Chrome,
+    people: Vec<PersonView>,
+}
+
+struct PersonView {
+    id: String,
+    name: String,
+    me: bool,
+    active: bool,
+    operator: bool,
+    groups: Vec<String>,
+    sponsors: String,
+    since: When,
+}
+
+pub(super) async fn people(
+    State(app): State<App>,
+    Extension(reviewer): Extension<Reviewer>,
+) -> Outcome<Response> {
+    let directory = app.broker.directory().await?;
+    let view = |person: &Person| PersonView {
+        id: person.id.to_string(),
+        name: visible(&person.name),
+        me: person.id == reviewer.verified.person,
+        active: person.status == Status::Active,
+        operator: person.operator_uid.is_some(),
+        groups: groups(&person.groups),
+        sponsors: sponsored(&directory, person.id),
+        since: when(person.created_at),
+    };
+    let people = directory.people.values().map(view).collect();
+    page(StatusCode::OK, &PeoplePage { chrome: Chrome::new("People", Some(&reviewer), "/people"), people })
+}
+
+fn groups(groups: &BTreeSet<GroupName>) -> Vec<String> {
+    groups.iter().map(|group| group.as_str().to_owned()).collect()
+}
+
+/// The active agents that a person answers for.
+fn sponsored(directory: &Directory, person: PersonId) -> String {
+    let own =
+        directory.agents.values().filter(|agent| agent.sponsor == person && agent.status == Status::Active);
+    own.map(|agent| visible(&agent.name)).collect::<Vec<_>>().join(", ")
+}
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct AgentsPage {
+    chrome: Chrome,
+    agents: Vec<AgentView>,
+}
+
+struct AgentView {
+    id: String,
+    name: String,
+    kind: &'static str,
+    active: bool,
+    sponsor: String,
+    owners: String,
+    acts_for: String,
+    groups: Vec<String>,
+    credential: u32,
+    since: When,
+}
+
+pub(super) async fn agents(
+    State(app): State<App>,
+    Extension(reviewer): Extension<Reviewer>,
+) -> Outcome<Response> {
+    let directory = app.broker.directory().await?;
+    let view = |agent: &Agent| AgentView {
+        id: agent.id.to_string(),
+        name: visible(&agent.name),
+        kind: match agent.kind {
+            AgentKind::Agent => "agent",
+            AgentKind::Pipeline => "pipeline",
+        },
+        active: agent.status == Status::Active,
+        sponsor: person_name(&directory, agent.sponsor),
+        owners: person_names(&directory, &agent.owners),
+        acts_for: person_names(&directory, &agent.acts_for),
+        groups: groups(&agent.groups),
+        credential: agent.credential_version,
+        since: when(agent.created_at),
+    };
+    let agents = directory.agents.values().map(view).collect();
+    page(StatusCode::OK, &AgentsPage { chrome: Chrome::new("Agents", Some(&reviewer), "/agents"), agents })
+}
+
+fn person_name(directory: &Directory, id: PersonId) -> String {
+    directory.people.get(&id).map_or_else(|| id.to_string(), |person| visible(&person.name))
+}
+
+fn person_names(directory: &Directory, ids: &BTreeSet<PersonId>) -> String {
+    ids.iter().map(|id| person_name(directory, *id)).collect::<Vec<_>>().join(", ")
+}
+
+#[derive(Template)]
+#[template(path = "policy.html")]
+struct PolicyPage {
+    chrome: Chrome,
+    digest: String,
+    epoch: u64,
+    files: Vec<FileView>,
+}
+
+struct FileView {
+    path: String,
+    text: String,
+    lines: usize,
+    open: bool,
+}
+
+pub(super) async fn policy(
+    State(app): State<App>,
+    Extension(reviewer): Extension<Reviewer>,
+) -> Outcome<Response> {
+    let policy = app.broker.policy().await?;
+    let view = |(path, text): (String, String)| FileView {
+        // What asks people is what a reviewer comes to read.
+        open: path == "ask.cedar",
+        lines: text.lines().count(),
+        text: visible_lines(&text),
+        path: visible(&path),
+    };
+    let view = PolicyPage {
+        chrome: Chrome::new("Policy", Some(&reviewer), "/policy"),
+        digest: policy.digest.to_string(),
+        epoch: policy.epoch,
+        files: policy.files.into_iter().map(view).collect(),
+    };
+    page(StatusCode::OK, &view)
+}
+
+/// A text whose lines stay lines, and in which everything else that hides is visible. A backslash of policy's own stays
+/// one: this is source to read, and its bytes are told by the digest.
+fn visible_lines(text: &str) -> String {
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let (indent, rest) = line.split_at(indent);
+        format!("{}{}", indent.replace('\t', "    "), visible(rest).replace("\\\\", "\\"))
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_keeps_its_lines_and_hides_nothing() {
+        assert_eq!(visible_lines("a {\n\t  b\\n \u{202e}c\r\n}"), "a {\n      b\\n \\u{202e}c\n}");
+    }
+}

@@ -1,0 +1,227 @@
+//! The loops that accept connections, with a bound on everything a connection may do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::admin::Peer;
+use crate::app::App;
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections at one time; beyond it new ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// How long reading a call's head may take, and how long a connection may idle between calls.
+    pub head_timeout: Duration,
+    /// How many header fields a call may have.
+    pub headers_max: usize,
+    /// How many bytes a call's head may have.
+    pub head_bytes_max: usize,
+    /// How long calls in progress may take after the signal to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections_max: 4096,
+            head_timeout: Duration::from_secs(30),
+            headers_max: 64,
+            head_bytes_max: 32 * 1024,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a listener ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// Every call was answered.
+    Whole,
+    /// Some were cut off when their time was over.
+    CutOff,
+}
+
+/// A bound address. Bind every door before serving one, so that a taken port is found before anything begins.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds an address; port 0 takes a free one.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let tcp = TcpListener::bind(address).await?;
+        let address = tcp.local_addr()?;
+        Ok(Listener { tcp, address })
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves a door until the signal says stop, then lets calls in progress finish, for a while.
+pub async fn serve(
+    listener: Listener,
+    name: &'static str,
+    door: Router,
+    app: &App,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) -> Drained {
+    let loop_ = AcceptLoop::new(name, app, limits);
+    loop {
+        let Some(permit) = loop_.permit(&mut stop).await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.tcp.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Answers are small and whole: waiting to fill a packet only makes them late.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(error = %error, "a connection was gone at once");
+                    continue;
+                }
+                loop_.converse(stream, door.clone(), permit);
+            }
+            Err(error) => loop_.accept_failed(&error).await,
+        }
+    }
+    // Nobody new gets in while the others finish.
+    drop(listener);
+    loop_.drain().await
+}
+
+/// Serves the admin socket at this path, which only its owner may open, until the signal says stop. What a dead process
+/// left there is replaced; whoever calls this holds the data directory's lock.
+pub async fn serve_admin(
+    path: PathBuf,
+    admin: Router,
+    app: &App,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<Drained> {
+    let listener = bind_socket(&path)?;
+    let loop_ = AcceptLoop::new("admin", app, limits);
+    loop {
+        let Some(permit) = loop_.permit(&mut stop).await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted.and_then(|(stream, _)| Ok((peer_of(&stream)?, stream))) {
+            Ok((peer, stream)) => loop_.converse(stream, admin.clone().layer(axum::Extension(peer)), permit),
+            Err(error) => loop_.accept_failed(&error).await,
+        }
+    }
+    drop(listener);
+    if let Err(error) = std::fs::remove_file(&path) {
+        tracing::debug!(error = %error, "the admin socket was gone already");
+    }
+    Ok(loop_.drain().await)
+}
+
+/// Who the kernel says is at the other end.
+fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
+    Ok(Peer { uid: stream.peer_cred()?.uid() })
+}
+
+fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something that is no socket is in the way",
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    // Until here the directory, which only its owner may enter, is what protects it.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// The part of serving that does not depend on what is listened to.
+struct AcceptLoop {
+    name: &'static str,
+    app: App,
+    limits: Limits,
+    seats: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+}
+
+impl AcceptLoop {
+    fn new(name: &'static str, app: &App, limits: Limits) -> Self {
+        let seats = Arc::new(Semaphore::new(limits.connections_max));
+        AcceptLoop { name, app: app.clone(), limits, seats, graceful: GracefulShutdown::new() }
+    }
+
+    /// A seat for the next connection; none when it is time to stop.
+    async fn permit(&self, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = self.seats.clone().acquire_owned() => permit.ok(),
+            _ = stop.wait_for(|stop| *stop) => None,
+        }
+    }
+
+    /// Out of files, mostly: others have to finish before it can go on.
+    async fn accept_failed(&self, error: &io::Error) {
+        tracing::warn!(listener = self.name, error = %error, "a connection could not be accepted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        router: Router,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head_timeout)
+            .max_headers(self.limits.headers_max)
+            .max_header_size(self.limits.head_bytes_max)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        let connection = self.graceful.watch(connection);
+        let open = self.app.metrics.connections(self.name);
+        let name = self.name;
+        tokio::spawn(async move {
+            open.iter().for_each(|gauge| gauge.inc());
+            if let Err(error) = connection.await {
+                tracing::debug!(listener = name, error = %error, "a connection broke");
+            }
+            open.iter().for_each(|gauge| gauge.dec());
+            drop(permit);
+        });
+    }
+
+    async fn drain(self) -> Drained {
+        match tokio::time::timeout(self.limits.drain_timeout, self.graceful.shutdown()).await {
+            Ok(()) => Drained::Whole,
+            Err(_) => {
+                tracing::warn!(listener = self.name, "calls were cut off: their time was over");
+                Drained::CutOff
+            }
+        }
+    }
+}
