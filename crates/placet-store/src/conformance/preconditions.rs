@@ -72,6 +72,9 @@ pub(super) async fn a_twin_that_appeared_is_seen(bench: Bench) {
     let permitted = bench.opened(principal, "a", bench.permits());
     bench.write([stored(&permitted)]).await;
     bench.holds(Requires::Twin(principal, digest, Some(request.id))).await;
+    let newer = bench.store_request(bench.pending("a")).await;
+    bench.fails(Requires::Twin(principal, digest, Some(request.id))).await;
+    bench.holds(Requires::Twin(principal, digest, Some(newer.id))).await;
 }
 
 pub(super) async fn a_key_belongs_to_a_request_for_a_day(bench: Bench) {

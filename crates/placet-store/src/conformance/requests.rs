@@ -294,6 +294,9 @@ pub(super) async fn the_newest_request_that_can_be_attached_to_is_the_twin(bench
     let resolved = next(&unknown).resolve(PersonId::from_bytes([9; 16]), Untrusted::new("ran"), now).unwrap();
     bench.write([stored(&resolved)]).await;
     assert!(twin(principal).await.unwrap().resolved);
+    bench.clock.advance(Duration::from_millis(1));
+    let newest = bench.store_request(bench.pending("a")).await;
+    assert_eq!(twin(principal).await.unwrap().request, newest.id);
 }
 
 pub(super) async fn deadlines_come_soonest_first(bench: Bench) {

@@ -30,7 +30,9 @@ pub(super) struct PreparedEntry {
     pub(super) disclosures: Option<Vec<u8>>,
 }
 
-/// A change as columns. The order of the variants is the order in which a transition's changes are applied, so that
+/// A change as columns. What is said about a request, votes and disclosures too, is sealed under its requester's key:
+/// a request is whole, or it is erased.
+/// The order of the variants is the order in which a transition's changes are applied, so that
 /// what is referred to is there, and what ends does so before its successor begins.
 pub(super) enum Row {
     Bundle { digest: BundleDigest, files: Files },

@@ -31,7 +31,7 @@ pub(super) enum Job {
 }
 
 /// Where the log stands, in memory.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) frontier: Frontier,
     pub(super) last_time: Timestamp,
@@ -212,7 +212,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The batch failed. Nothing of it is known to be written; memory is made to say what the database says.
+    /// The batch failed. Nothing of it is known to be written; the store goes on only if the database says that nothing
+    /// was.
     fn lose(&mut self, batch: Vec<Waiting>, error: &rusqlite::Error) {
         tracing::error!(error = error as &dyn std::error::Error, transitions = batch.len(), "commit failed");
         let reason = error.to_string();
@@ -220,7 +221,7 @@ impl Writer {
             self.shared.go_down();
         }
         match head::read(&self.db) {
-            Ok(Some(stored)) if !is_fatal(error) => self.head = stored.head,
+            Ok(Some(stored)) if stored.head == self.head && !is_fatal(error) => {}
             // After a failed fsync or in a damaged file nobody knows what is on the disk: a restart finds out.
             _ => self.shared.go_down(),
         }

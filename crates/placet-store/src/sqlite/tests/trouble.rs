@@ -87,6 +87,31 @@ async fn a_commit_that_fails_is_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_failed_commit_that_was_written_after_all_closes_the_store() {
+    let space = Space::new();
+    let store = space.open();
+    store.commit(space.appends()).await.unwrap();
+    store
+        .with_writer(|db| {
+            db.execute_batch(
+                "UPDATE log_head SET last_time = last_time + 1;
+                 CREATE TEMP TABLE parent (id INTEGER PRIMARY KEY);
+                 CREATE TEMP TABLE child (id REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TEMP TRIGGER orphan AFTER INSERT ON main.entry BEGIN INSERT INTO child VALUES (1); END;",
+            )
+            .unwrap();
+        })
+        .await;
+    for _ in 0..2 {
+        let lost = store.commit(space.appends()).await;
+        assert!(matches!(lost, Err(CommitError::Unavailable(_))), "{lost:?}");
+    }
+    assert!(matches!(store.log().await, Err(ViewError::Unavailable(_))), "its memory is not the database's");
+    drop(store);
+    assert_eq!(space.open().log().await.unwrap().frontier.size(), 1);
+}
+
+#[tokio::test]
 async fn the_writer_is_set_to_be_durable() {
     let space = Space::new();
     let store = space.open();
