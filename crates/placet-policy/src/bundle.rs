@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use cedar_policy::{Entity, EntityUid, PolicySet};
-use placet_core::action::ActionName;
+use placet_core::action::{ActionName, ResourceRef};
 use placet_core::decision::RoleName;
 use placet_core::digest::BundleDigest;
 
@@ -51,6 +51,8 @@ pub(crate) struct Bucket {
     pub(crate) entity: Entity,
 }
 
+/// Enough for the deepest policy that is let through, without optimisation; only what is touched is memory.
+const LOAD_STACK_BYTES: usize = 64 * 1024 * 1024;
 const MANIFEST: &str = "bundle.toml";
 const SCHEMA: &str = "schema.cedarschema";
 const ENTITIES: &str = "entities.toml";
@@ -63,7 +65,22 @@ const UNREPRESENTABLE: &str = "unrepresentable";
 
 impl Bundle {
     /// Reads and checks a bundle. Every error keeps it from loading, warnings do not.
+    ///
+    /// It is read on a stack of its own: Cedar's type checker goes down with each operator of a policy, and an overflow
+    /// would end the process.
     pub fn load(files: &BundleFiles) -> Result<Loaded, Vec<Finding>> {
+        let unread = || {
+            let message = "reading this bundle failed: report it with the bundle's files";
+            vec![Source { file: MANIFEST, text: "" }.error("file", 0..0, message)]
+        };
+        std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().name("bundle".to_owned()).stack_size(LOAD_STACK_BYTES);
+            let reading = reader.spawn_scoped(scope, || Bundle::read(files)).map_err(|_| unread())?;
+            reading.join().unwrap_or_else(|_| Err(unread()))
+        })
+    }
+
+    fn read(files: &BundleFiles) -> Result<Loaded, Vec<Finding>> {
         let texts = Texts::of(files)?;
         let mut findings = Vec::new();
         let manifest = Manifest::read(texts.source(MANIFEST))?;
@@ -124,6 +141,11 @@ impl Bundle {
     /// The reviewer roles, and how each resolves to people.
     pub fn roles(&self) -> &BTreeMap<RoleName, RoleRule> {
         &self.manifest.roles
+    }
+
+    /// What the bundle knows of a resource, by attribute, as people may read it.
+    pub fn resource_facts(&self, resource: &ResourceRef) -> Vec<(String, String)> {
+        self.resources.facts(resource)
     }
 
     /// Whether the action is listed under `[external]`: agents may ask for it and carry it out by themselves.

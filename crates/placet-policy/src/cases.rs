@@ -62,6 +62,14 @@ impl CaseResult {
     }
 }
 
+impl std::fmt::Display for CaseResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let CaseResult { file, name, line, failures } = self;
+        write!(f, "{file}:{line}: {name}: ")?;
+        if failures.is_empty() { f.write_str("passed") } else { f.write_str(&failures.join("; ")) }
+    }
+}
+
 /// The cases of all files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cases(Vec<CaseFile>);

@@ -351,16 +351,14 @@ impl Bundle {
         question: &Question<'_>,
     ) -> BTreeMap<String, Option<bool>> {
         let Ok(request) = self.request(scene, question, Evidence::Nothing) else { return BTreeMap::new() };
-        let response = Authorizer::new().is_authorized(&request, &guard.explain, &scene.entities);
-        let mut parts: BTreeMap<String, Option<bool>> =
-            guard.explain.policies().map(|policy| (policy.id().to_string(), Some(false))).collect();
-        for part in response.diagnostics().reason() {
-            parts.insert(part.to_string(), Some(true));
-        }
-        for error in response.diagnostics().errors() {
-            parts.insert(erring_policy(error), None);
-        }
-        parts
+        let response = Authorizer::new().is_authorized(&request, &guard.explain.permits, &scene.entities);
+        let held: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let erred: BTreeSet<String> = response.diagnostics().errors().map(erring_policy).collect();
+        let part = |(position, text): (usize, &String)| {
+            let id = position.to_string();
+            (text.clone(), if erred.contains(&id) { None } else { Some(held.contains(&id)) })
+        };
+        guard.explain.texts.iter().enumerate().map(part).collect()
     }
 
     fn inputs(&self, question: &Question<'_>, tally: &Tally, guards: &[String]) -> Value {

@@ -82,6 +82,14 @@ impl Resources {
             .map(|uid| Entity::new_no_attrs(uid, HashSet::new()))
     }
 
+    /// What is known of a resource, by attribute, as people may read it.
+    pub(crate) fn facts(&self, resource: &ResourceRef) -> Vec<(String, String)> {
+        let name = (resource.kind().to_owned(), resource.id().to_owned());
+        let attributes = self.by_name.get(&name).into_iter().flat_map(|known| known.entity.attrs());
+        let written = |value: Result<cedar_policy::EvalResult, _>| value.ok().map(|value| value.to_string());
+        attributes.filter_map(|(attribute, value)| Some((attribute.to_owned(), written(value)?))).collect()
+    }
+
     /// The group that an attribute of a resource names.
     pub(crate) fn group(&self, resource: &ResourceRef, attribute: &str) -> Option<&str> {
         let name = (resource.kind().to_owned(), resource.id().to_owned());

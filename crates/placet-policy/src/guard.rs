@@ -29,8 +29,8 @@ pub(crate) struct Guard {
     pub(crate) needs: Need,
     /// Each part of the situation, in the policy's order.
     pub(crate) situation: Vec<String>,
-    /// Each part of the situation and each condition of the evidence as its own permit, named by its text.
-    pub(crate) explain: PolicySet,
+    /// Each part of the situation and each condition of the evidence as its own permit.
+    pub(crate) explain: Explain,
     pub(crate) timeout: Duration,
     pub(crate) veto: u32,
     pub(crate) channels: BTreeSet<String>,
@@ -42,7 +42,15 @@ pub(crate) struct Guard {
 pub(crate) struct Clauses {
     pub(crate) needs: Need,
     pub(crate) situation: Vec<String>,
-    pub(crate) explain: PolicySet,
+    pub(crate) explain: Explain,
+}
+
+/// Parts of a guard, each compiled to a permit that holds exactly if the part does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Explain {
+    pub(crate) permits: PolicySet,
+    /// The texts; a permit's id is its text's position.
+    pub(crate) texts: Vec<String>,
 }
 
 /// Why clauses are not a guard's, with the rule that says so.
@@ -63,7 +71,7 @@ const EVIDENCE: &str = "write context.approvals[\"role\"] >= N, context.approval
 /// Reads the clauses of a guard.
 pub(crate) fn read(policy: &Policy, roles: &BTreeSet<&RoleName>) -> Result<Clauses, GrammarError> {
     let clauses = clauses_of(policy)?;
-    let mut explain = PolicySet::new();
+    let mut explain = Explain::default();
     let (mut situation, mut evidence) = (Vec::new(), None);
     for clause in &clauses {
         match clause {
@@ -138,7 +146,7 @@ fn is_context(expression: &Expr) -> bool {
 fn read_need(
     expression: &Expr,
     roles: &BTreeSet<&RoleName>,
-    explain: &mut PolicySet,
+    explain: &mut Explain,
 ) -> Result<Need, GrammarError> {
     match expression {
         Expr::BinaryOp { op: BinaryOp::And, left, right } => {
@@ -294,7 +302,7 @@ pub(crate) fn one_person_may_do_for_two(need: &Need) -> bool {
 }
 
 /// Splits a situation at `&&` and `||` into parts that can be shown one by one.
-fn split(expression: &Expr, parts: &mut Vec<String>, explain: &mut PolicySet) -> Result<(), GrammarError> {
+fn split(expression: &Expr, parts: &mut Vec<String>, explain: &mut Explain) -> Result<(), GrammarError> {
     if let Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } = expression {
         split(left, parts, explain)?;
         return split(right, parts, explain);
@@ -305,14 +313,14 @@ fn split(expression: &Expr, parts: &mut Vec<String>, explain: &mut PolicySet) ->
     Ok(())
 }
 
-/// Adds a permit that holds exactly if this expression does. Its id is its text.
-fn add_atom(explain: &mut PolicySet, text: &str, expression: &Expr) -> Result<(), GrammarError> {
-    if explain.policies().any(|policy| policy.id().to_string() == text) {
+/// Adds a permit that holds exactly if this expression does.
+fn add_atom(explain: &mut Explain, text: &str, expression: &Expr) -> Result<(), GrammarError> {
+    if explain.texts.iter().any(|known| known == text) {
         return Ok(());
     }
     let unreadable = || off_grammar(format!("{text} cannot be evaluated by itself"), EVIDENCE);
     let template = Template::new(
-        text,
+        explain.texts.len().to_string().as_str(),
         Effect::Permit,
         PrincipalConstraint::Any,
         ActionConstraint::Any,
@@ -323,7 +331,9 @@ fn add_atom(explain: &mut PolicySet, text: &str, expression: &Expr) -> Result<()
         .map_err(|_| unreadable())?;
     let policy = StaticPolicy::try_from(template).map_err(|_| unreadable())?;
     let policy = Policy::from_pst(Pst::from(policy)).map_err(|_| unreadable())?;
-    explain.add(policy).map_err(|_| unreadable())
+    explain.permits.add(policy).map_err(|_| unreadable())?;
+    explain.texts.push(text.to_owned());
+    Ok(())
 }
 
 /// Reads Cedar's `duration("1h30m")`; negative ones are no bound.

@@ -17,6 +17,10 @@ use crate::settings::{Settings, TIMEOUT_MAX, read_duration, read_timeout};
 
 /// How many policies a bundle may have: each costs about 1.5 µs where its action is decided on.
 const POLICIES_MAX: usize = 1000;
+/// How many operators and dots a policy may have, and how deep brackets and `if` may nest: parsers and type checkers go
+/// down with each, and a stack that overflows takes the whole server along. Lists of names may be as long as they like.
+const OPERATORS_MAX: usize = 256;
+const DEPTH_MAX: usize = 32;
 /// Policies read principal, resource and their attributes, and nothing behind these.
 const LEVEL_MAX: u32 = 1;
 
@@ -71,6 +75,12 @@ pub(crate) fn read_file(
     around: &Surroundings<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Rule> {
+    let places = statements(source.text);
+    let tangled: Vec<Finding> = places.iter().filter_map(|place| tangle(source, place)).collect();
+    if !tangled.is_empty() {
+        findings.extend(tangled);
+        return Vec::new();
+    }
     let parsed: PolicySet = match source.text.parse() {
         Ok(parsed) => parsed,
         Err(errors) => {
@@ -79,7 +89,6 @@ pub(crate) fn read_file(
             return Vec::new();
         }
     };
-    let places = statements(source.text);
     let place = |id: &PolicyId| -> Range<usize> {
         // Cedar numbers what it parses in the order of the text.
         let number = id.to_string().strip_prefix("policy").and_then(|number| number.parse::<usize>().ok());
@@ -132,31 +141,88 @@ pub(crate) fn validate(
     findings.extend(result.validation_warnings().map(|warning| source.foreign("L8", warning)));
 }
 
-/// The parts of a Cedar text that end with a semicolon, without the space before them.
-fn statements(text: &str) -> Vec<Range<usize>> {
+/// L14: a statement that is too tangled to be read safely. Also of the schema, whose text has the same shape.
+pub(crate) fn tangle(source: Source<'_>, place: &Range<usize>) -> Option<Finding> {
+    let text = source.text.get(place.clone())?;
+    // Only in a schema do these nest: in a policy they compare.
+    let angles = source.file.ends_with(".cedarschema");
+    let (mut operators, mut depth, mut deepest, mut ifs) = (0, 0usize, 0, 0);
+    for (_, token) in plain_parts(text) {
+        ifs += token.split(|letter: char| !letter.is_alphanumeric()).filter(|word| *word == "if").count();
+        for letter in token.chars() {
+            operators += usize::from("&|+-*.!<>=".contains(letter));
+            match letter {
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                '<' if angles => depth += 1,
+                '>' if angles => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+    }
+    (operators > OPERATORS_MAX || deepest > DEPTH_MAX || ifs > DEPTH_MAX).then(|| {
+        let message = format!(
+            "too tangled to be read safely: at most {OPERATORS_MAX} signs of operators and dots, {DEPTH_MAX} levels and {DEPTH_MAX} ifs"
+        );
+        source.error("L14", place.clone(), message).help("write several policies")
+    })
+}
+
+/// The parts of a Cedar text outside strings and comments, with where they start.
+fn plain_parts(text: &str) -> Vec<(usize, &str)> {
     let bytes = text.as_bytes();
-    let (mut found, mut start, mut at) = (Vec::new(), None, 0);
+    let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
+    let mut end_part =
+        |start: usize, end: usize| parts.extend(text.get(start..end).map(|part| (start, part)));
     while let Some(byte) = bytes.get(at) {
-        match byte {
+        let skipped = match byte {
             b'/' if bytes.get(at + 1) == Some(&b'/') => {
-                at += bytes.iter().skip(at).take_while(|byte| **byte != b'\n').count();
-                continue;
+                bytes.iter().skip(at).take_while(|byte| **byte != b'\n').count()
             }
             b'"' => {
-                start.get_or_insert(at);
+                let mut length = 1;
+                while bytes.get(at + length).is_some_and(|byte| *byte != b'"') {
+                    length += if bytes.get(at + length) == Some(&b'\\') { 2 } else { 1 };
+                }
+                length + 1
+            }
+            _ => {
                 at += 1;
-                while bytes.get(at).is_some_and(|byte| *byte != b'"') {
-                    at += if bytes.get(at) == Some(&b'\\') { 2 } else { 1 };
+                continue;
+            }
+        };
+        end_part(start, at);
+        at += skipped;
+        start = at;
+    }
+    end_part(start, text.len());
+    parts
+}
+
+/// The parts of a Cedar text that end with a semicolon, without the space before them. A text that does not end so has
+/// one more.
+pub(crate) fn statements(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = None;
+    let mut last = 0;
+    for (offset, part) in plain_parts(text) {
+        // A string belongs to the statement around it; a comment may stand before one.
+        if offset > last && text.get(last..offset).is_some_and(|skipped| skipped.starts_with('"')) {
+            start.get_or_insert(last);
+        }
+        for (at, letter) in part.char_indices() {
+            match letter {
+                ';' => found.extend(start.take().map(|start| start..offset + at + 1)),
+                space if space.is_whitespace() => {}
+                _ => {
+                    start.get_or_insert(offset + at);
                 }
             }
-            b';' => found.extend(start.take().map(|start| start..at + 1)),
-            space if space.is_ascii_whitespace() => {}
-            _ => {
-                start.get_or_insert(at);
-            }
         }
-        at += 1;
+        last = offset + part.len();
     }
+    found.extend(start.map(|start| start..text.len()));
     found
 }
 
@@ -427,5 +493,10 @@ mod tests {
         let text = "// a; b\n@id(\"x;\\\"y\") permit(a);\n\n  forbid(b) // c;\n;";
         let found: Vec<&str> = statements(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(found, ["@id(\"x;\\\"y\") permit(a);", "forbid(b) // c;\n;"]);
+        let open =
+            |text: &str| statements(text).into_iter().map(|range| text[range].to_owned()).collect::<Vec<_>>();
+        assert_eq!(open("a; b // c"), ["a;", "b // c"]);
+        assert_eq!(open("\"a; b"), ["\"a; b"]);
+        assert_eq!(open("// only a comment"), Vec::<String>::new());
     }
 }

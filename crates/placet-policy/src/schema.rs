@@ -12,6 +12,7 @@ use placet_core::decision::RoleName;
 use serde_json::{Map, Value as Json, json};
 
 use crate::finding::{Finding, Source};
+use crate::policies::{statements, tangle};
 use crate::settings::RoleRule;
 
 /// The actions that are votes.
@@ -117,6 +118,11 @@ impl Vocabulary {
         source: Source<'_>,
         roles: &BTreeMap<RoleName, RoleRule>,
     ) -> Result<Vocabulary, Vec<Finding>> {
+        let tangled: Vec<Finding> =
+            statements(source.text).iter().filter_map(|place| tangle(source, place)).collect();
+        if !tangled.is_empty() {
+            return Err(tangled);
+        }
         let fragment = SchemaFragment::from_cedarschema_str(source.text);
         let user = match fragment {
             Ok((fragment, warnings)) => {

@@ -1,4 +1,4 @@
-//! The bundles that ship: each loads without a warning and passes its own cases.
+//! The bundles that ship, and the golden one: each loads without a warning and passes its own cases.
 
 use std::path::{Path, PathBuf};
 
@@ -18,9 +18,12 @@ fn root(path: &str) -> PathBuf {
 
 #[test]
 fn every_bundle_that_ships_loads_without_warnings_and_passes_its_cases() {
-    for path in
-        ["crates/placet/starters/solo", "crates/placet/starters/team", "examples/export-postgres/policy"]
-    {
+    for path in [
+        "crates/placet/starters/solo",
+        "crates/placet/starters/team",
+        "examples/export-postgres/policy",
+        "crates/placet-policy/tests/golden",
+    ] {
         let Loaded { bundle, warnings } = load(&root(path));
         assert_eq!(warnings, [], "{path}");
         let results = bundle.run_tests();
