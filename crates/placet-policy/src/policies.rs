@@ -222,6 +222,10 @@ pub(crate) fn statements(text: &str) -> Vec<Range<usize>> {
         }
         last = offset + part.len();
     }
+    // What is left is a string without an end, or a comment.
+    if text.get(last..).is_some_and(|left| left.starts_with('"')) {
+        start.get_or_insert(last);
+    }
     found.extend(start.map(|start| start..text.len()));
     found
 }
