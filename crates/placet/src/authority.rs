@@ -16,7 +16,8 @@ use placet_core::digest::BundleDigest;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::secret::Secret;
 use placet_gateway::authority::{
-    Authority, AuthorityError, AuthorityErrorKind, Claimed, Completion, Guidance, Intercepted, Shown, Submitted,
+    Authority, AuthorityError, AuthorityErrorKind, Claimed, Completion, Guidance, Intercepted, Shown,
+    Submitted,
 };
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::plan::Target;
@@ -45,12 +46,17 @@ impl BrokerAuthority {
         self.runner_of(bundle.digest(), bundle.runner_toml())
     }
 
-    fn runner_of(&self, bundle: BundleDigest, text: Option<&str>) -> Result<Arc<RunnerConfig>, AuthorityError> {
+    fn runner_of(
+        &self,
+        bundle: BundleDigest,
+        text: Option<&str>,
+    ) -> Result<Arc<RunnerConfig>, AuthorityError> {
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, config)) = parsed.as_ref().filter(|(digest, _)| *digest == bundle) {
             return Ok(config.clone());
         }
-        let unusable = |message: String| AuthorityError::new(AuthorityErrorKind::Forbidden, "no_runner", message);
+        let unusable =
+            |message: String| AuthorityError::new(AuthorityErrorKind::Forbidden, "no_runner", message);
         let text = text.ok_or_else(|| {
             unusable("The active policy has no runner.toml, so placet executes no commands.".to_owned())
         })?;
@@ -68,7 +74,12 @@ impl BrokerAuthority {
         Shown { id: seen.stored.request.id, document: (self.document)(seen) }
     }
 
-    async fn claimed(&self, principal: Principal, id: RequestId, claim: Secret) -> Result<Claimed, AuthorityError> {
+    async fn claimed(
+        &self,
+        principal: Principal,
+        id: RequestId,
+        claim: Secret,
+    ) -> Result<Claimed, AuthorityError> {
         let caller = self.broker.caller(principal).await.map_err(refused)?;
         let approved = self.broker.request_of(&caller, id).await.map_err(refused)?;
         let approved = approved.stored.request;
@@ -128,7 +139,8 @@ impl Authority for BrokerAuthority {
     ) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
         Box::pin(async move {
             let caller = self.broker.caller(principal).await.map_err(refused)?;
-            let seen = self.broker.wait_of(&caller, request, Some(newer_than), wait).await.map_err(refused)?;
+            let seen =
+                self.broker.wait_of(&caller, request, Some(newer_than), wait).await.map_err(refused)?;
             Ok(self.shown(&seen))
         })
     }
@@ -159,7 +171,11 @@ impl Authority for BrokerAuthority {
         })
     }
 
-    fn cancel(&self, principal: Principal, request: RequestId) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
+    fn cancel(
+        &self,
+        principal: Principal,
+        request: RequestId,
+    ) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
         Box::pin(async move {
             let caller = self.broker.caller(principal).await.map_err(refused)?;
             let seen = self.broker.cancel(&caller, request).await.map_err(refused)?;

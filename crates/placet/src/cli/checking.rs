@@ -1,0 +1,141 @@
+//! Commands about policy, evidence and this machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Starter;
+
+/// Policy bundles.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Policy {
+    /// Read a bundle as placet would, offline, and say what is wrong with it
+    #[command(after_help = "\
+Examples:
+  placet policy check ./policy
+  placet policy check --starter solo")]
+    Check(BundleArgs),
+    /// Check a bundle and run its own tests, offline
+    Test(BundleArgs),
+    /// The bundle in force
+    Show,
+    /// Check, test and store a bundle; it decides nothing before it is activated
+    Stage {
+        /// The bundle's directory
+        directory: PathBuf,
+    },
+    /// Let a bundle decide from now on
+    ///
+    /// A directory is staged first: its differences are shown and you are asked. A digest names a bundle that was staged
+    /// before.
+    Activate {
+        /// The bundle's directory, or the digest of a staged one
+        bundle: String,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+    /// Write a starter bundle into a new directory, to change it
+    Init {
+        /// The directory; it must not exist
+        directory: PathBuf,
+        /// Which
+        #[arg(long, value_enum, default_value_t = Starter::Solo)]
+        starter: Starter,
+    },
+}
+
+/// A bundle on disk, or a starter.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct BundleArgs {
+    /// The bundle's directory
+    pub(crate) directory: Option<PathBuf>,
+    /// A bundle that placet brings along
+    #[arg(long, value_enum)]
+    pub(crate) starter: Option<Starter>,
+}
+
+/// Evidence.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Audit {
+    /// Verify the whole ledger, or an audit bundle, offline
+    #[command(after_help = "\
+Examples:
+  placet audit verify --vkey-file ledger.vkey                          the ledger of ./placet-data
+  placet audit verify --log /backup/log --vkey 'NAME+ID+KEY' --checkpoint kept/checkpoint
+  placet audit verify ./req_01jd2t3v4w5x6y7z8a9b0c1d2e --vkey-file ledger.vkey
+
+The key has to come from elsewhere than what is verified, or it proves nothing. A checkpoint that you kept shows that
+nothing was rewritten since.")]
+    Verify(VerifyArgs),
+    /// The ledger's public key, as verifiers want it; give it to auditors by another way than the ledger
+    Key,
+    /// Publish the ledger as it is now, and print the signed checkpoint; keep it where placet cannot write
+    #[command(after_help = "\
+Example:
+  placet audit checkpoint > kept/checkpoint-$(date +%F)")]
+    Checkpoint,
+    /// Everything about one request with its proofs, into a new directory
+    Bundle {
+        /// The request's id
+        #[arg(value_name = "REQUEST")]
+        id: String,
+        /// The directory; it must not exist [default: the request's id]
+        #[arg(long, short = 'o', value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// What to verify, and by which key.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The directory of an audit bundle; the whole ledger if absent
+    #[arg(value_name = "BUNDLE_DIR", conflicts_with = "log")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// The ledger's directory [default: log/ in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// A checkpoint kept from earlier, which the ledger must continue; may be repeated
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    pub(crate) checkpoints: Vec<PathBuf>,
+}
+
+/// The ledger's public key.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct KeyArgs {
+    /// The ledger's public key, NAME+ID+KEY
+    #[arg(long, value_name = "KEY")]
+    pub(crate) vkey: Option<String>,
+    /// A file that holds it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vkey_file: Option<PathBuf>,
+}
+
+/// The configuration.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigCommand {
+    /// Read it as `placet up` would, and print every key with its value and where that was said
+    Check,
+}
+
+/// A door.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DoorName {
+    /// Where agents and pipelines come in
+    Agents,
+    /// Where people come in
+    Reviewers,
+}
+
+/// What a reference page is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReferenceTopic {
+    /// Every command
+    Cli,
+    /// Every key and variable
+    Config,
+}

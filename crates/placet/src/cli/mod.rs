@@ -1,0 +1,169 @@
+//! The command line: what can be asked of the binary, and how it explains itself.
+//!
+//! Who asks uses a token at one of the doors ([`asking`]); who operates uses the admin socket ([`operating`]); who
+//! checks needs neither ([`checking`]).
+
+pub(crate) mod asking;
+pub(crate) mod checking;
+pub(crate) mod operating;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::ConfigArgs;
+
+/// Action-level approval gateway for AI agents and automated pipelines.
+///
+/// An agent tries a privileged action; policy permits it, forbids it, or asks people; only then does placet carry out
+/// exactly what was reviewed. Every step is in a ledger that can be checked offline.
+#[derive(Parser, Debug)]
+#[command(
+    name = "placet",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    max_term_width = 100,
+    after_help = "\
+Exit codes: the program's own for `placet run`, 128+n if a signal ended it; otherwise
+   1  a check found something      64  wrong usage         69  placet cannot be reached
+  70  a bug in placet              75  waited, expired, lapsed or cancelled
+  76  the outcome is unknown       77  refused or denied   78  wrong configuration
+
+Start here:  placet up"
+)]
+pub(crate) struct Cli {
+    /// One JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Serve both doors; on the first start, set everything up
+    #[command(after_help = "\
+Examples:
+  placet up                              data in ./placet-data, policy for one person alone
+  placet up --starter team               a bundle in which nobody approves what their own agent asks
+  placet up --json                       one line on stdout when ready, with addresses and the first credentials")]
+    Up(UpArgs),
+    /// Have a program run by placet, as soon as it is approved
+    Run(asking::RunArgs),
+    /// Requests of an agent or pipeline
+    #[command(subcommand)]
+    Requests(asking::Requests),
+    /// Reviews, as the person whose API token is given
+    #[command(subcommand)]
+    Review(asking::Review),
+    /// A sign-in link for the person that you are
+    ///
+    /// The admin socket tells which operating system user you are; the link signs in the person added with
+    /// `placet person add --operator` as that user, and nobody else. Your other sessions and links end.
+    Login,
+    /// Agents and pipelines, and their tokens
+    #[command(subcommand)]
+    Agent(operating::Agent),
+    /// People, their sign-in links and API tokens
+    #[command(subcommand)]
+    Person(operating::Person),
+    /// Groups of people and agents
+    #[command(subcommand)]
+    Group(operating::Group),
+    /// Secrets that only placet holds
+    #[command(subcommand)]
+    Secret(operating::Secret),
+    /// Policy bundles
+    #[command(subcommand)]
+    Policy(checking::Policy),
+    /// Evidence
+    #[command(subcommand)]
+    Audit(checking::Audit),
+    /// What on this machine keeps placet from being worth what it could be
+    Doctor,
+    /// The configuration
+    #[command(subcommand)]
+    Config(checking::ConfigCommand),
+    /// The OpenAPI document of a door
+    Openapi {
+        /// Which door
+        door: checking::DoorName,
+    },
+    /// Reference pages, in Markdown
+    Reference {
+        /// About what
+        topic: checking::ReferenceTopic,
+    },
+}
+
+/// How to serve.
+#[derive(clap::Args, Debug)]
+pub(crate) struct UpArgs {
+    /// The policy bundle to begin with, on the first start
+    #[arg(long, value_enum, default_value_t = Starter::Solo)]
+    pub(crate) starter: Starter,
+    /// The name of the first reviewer, on the first start [default: the operating system's name for you]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reviewer: Option<String>,
+}
+
+/// A bundle to begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Starter {
+    /// One person alone: they may approve what their own agent asks, and every record says so
+    Solo,
+    /// Several people: nobody approves what is their own
+    Team,
+}
+
+/// How to serve, for whoever wires it up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct UpOptions {
+    /// The bundle to begin with.
+    pub(crate) starter: Starter,
+    /// Whether to print one ready line of JSON.
+    pub(crate) json: bool,
+    /// The name of the first reviewer, if one was given.
+    pub(crate) reviewer: Option<String>,
+}
+
+impl UpArgs {
+    /// With what was said for every command.
+    pub(crate) fn options(self, json: bool) -> UpOptions {
+        UpOptions { starter: self.starter, json, reviewer: self.reviewer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_programs_arguments_are_never_ours() {
+        let cli = Cli::try_parse_from(["placet", "run", "--", "ls", "--json", "--help"]).unwrap();
+        assert!(!cli.json);
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.argv, ["ls", "--json", "--help"]);
+        assert!(Cli::try_parse_from(["placet", "run", "ls"]).is_err(), "without -- a typo would be executed");
+    }
+
+    #[test]
+    fn no_secret_is_an_argument() {
+        for arguments in [
+            ["placet", "secret", "set", "shop", "hunter2"].as_slice(),
+            &["placet", "--token", "x", "requests", "ls"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_err());
+        }
+    }
+}

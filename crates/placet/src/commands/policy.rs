@@ -1,0 +1,328 @@
+//! `placet policy`: bundles, checked offline and activated over the admin socket.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use placet_api::admin::{ActivateRequest, PolicyDocument, StageRequest, StagedDocument};
+use placet_core::digest::BundleDigest;
+use placet_gateway::runner::config::Config as RunnerConfig;
+use placet_policy::{Bundle, BundleFiles, Finding, Severity};
+use serde::Serialize;
+
+use super::{block_on, on_socket};
+use crate::admin::{Admin, Body};
+use crate::cli::Starter;
+use crate::cli::checking::{BundleArgs, Policy};
+use crate::config::ConfigArgs;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, Paint, paint, plain};
+use crate::starters;
+
+/// Does it.
+pub(crate) fn run(command: Policy, config: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
+    match command {
+        Policy::Check(bundle) => check(&read(&bundle)?, Depth::Load, output),
+        Policy::Test(bundle) => check(&read(&bundle)?, Depth::Test, output),
+        Policy::Init { directory, starter } => init(&directory, starter, output),
+        Policy::Show => on_socket(config, async |admin| show(&admin, output).await),
+        Policy::Stage { directory } => {
+            let files = checked(&directory, output)?;
+            on_socket(config, async |admin| stage_only(&files, &admin, output).await)
+        }
+        Policy::Activate { bundle, yes } => {
+            let admin = Admin::of(&crate::config::load(config)?.dir);
+            if let Ok(digest) = BundleDigest::parse(&bundle) {
+                return block_on(activate(digest, &admin, output));
+            }
+            let files = checked(Path::new(&bundle), output)?;
+            block_on(stage_and_activate(&files, yes, &admin, output))
+        }
+    }
+}
+
+/// How far a bundle is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// Whether it loads.
+    Load,
+    /// Whether its tests pass, too.
+    Test,
+}
+
+/// What was found in a bundle.
+#[derive(Serialize)]
+struct Report {
+    digest: String,
+    ok: bool,
+    findings: Vec<FindingLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests: Option<Vec<TestLine>>,
+}
+
+#[derive(Serialize)]
+struct FindingLine {
+    severity: &'static str,
+    code: &'static str,
+    file: String,
+    line: usize,
+    column: usize,
+    message: String,
+    help: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TestLine {
+    file: String,
+    line: usize,
+    name: String,
+    failures: Vec<String>,
+}
+
+fn read(bundle: &BundleArgs) -> Result<BundleFiles, Failure> {
+    match (&bundle.directory, bundle.starter) {
+        (Some(directory), _) => read_dir(directory),
+        (None, starter) => Ok(starters::files(starter.unwrap_or(Starter::Solo))),
+    }
+}
+
+fn read_dir(directory: &Path) -> Result<BundleFiles, Failure> {
+    BundleFiles::read_dir(directory).map_err(|error| Failure::of(Exit::Usage, &error))
+}
+
+/// Says what is wrong with a bundle, as far as it was asked for.
+fn check(files: &BundleFiles, depth: Depth, output: Output) -> Result<Exit, Failure> {
+    let report = examine(files, depth, output);
+    let exit = if report.ok { Exit::Done } else { Exit::Found };
+    output.result(&report, || summary(&report))?;
+    Ok(exit)
+}
+
+/// The directory's files, if placet would take them.
+fn checked(directory: &Path, output: Output) -> Result<BundleFiles, Failure> {
+    let files = read_dir(directory)?;
+    let report = examine(&files, Depth::Test, output);
+    if report.ok {
+        return Ok(files);
+    }
+    if !output.is_json() {
+        output.say(&summary(&report));
+    }
+    let shown = directory.display();
+    Err(Failure::new(Exit::Found, format!("stage {shown}: it is not in order, and nothing has changed"))
+        .hint(format!("`placet policy test {shown}` checks it without staging.")))
+}
+
+fn examine(files: &BundleFiles, depth: Depth, output: Output) -> Report {
+    let (mut findings, bundle) = match Bundle::load(files) {
+        Ok(loaded) => (loaded.warnings, Some(loaded.bundle)),
+        Err(findings) => (findings, None),
+    };
+    findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    if !output.is_json() {
+        for finding in &findings {
+            output.say(drawn(finding, files).trim_end());
+        }
+    }
+    let mut lines: Vec<FindingLine> = findings.iter().map(finding_line).collect();
+    let runner = bundle.as_ref().and_then(Bundle::runner_toml).map(RunnerConfig::parse);
+    if let Some(Err(error)) = runner {
+        let failure = Failure::of(Exit::Found, &error);
+        if !output.is_json() {
+            output.say(&format!("{} {}", paint(Paint::Bad, "error:"), failure.message));
+        }
+        lines.push(runner_line(failure.message));
+    }
+    let tests = bundle.as_ref().filter(|_| depth == Depth::Test).map(tested);
+    let failed = tests.iter().flatten().any(|test| !test.failures.is_empty());
+    let ok = bundle.is_some() && !failed && lines.iter().all(|line| line.severity != "error");
+    Report { digest: files.digest().to_string(), ok, findings: lines, tests }
+}
+
+fn tested(bundle: &Bundle) -> Vec<TestLine> {
+    let line = |case: placet_policy::CaseResult| TestLine {
+        file: case.file,
+        line: case.line,
+        name: case.name,
+        failures: case.failures,
+    };
+    bundle.run_tests().into_iter().map(line).collect()
+}
+
+fn finding_line(finding: &Finding) -> FindingLine {
+    FindingLine {
+        severity: match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        code: finding.code,
+        file: finding.file.clone(),
+        line: finding.line,
+        column: finding.column,
+        message: finding.message.clone(),
+        help: finding.help.clone(),
+    }
+}
+
+/// The runner reads its own file, and knows no columns.
+fn runner_line(message: String) -> FindingLine {
+    FindingLine {
+        severity: "error",
+        code: "runner",
+        file: "runner.toml".to_owned(),
+        line: 1,
+        column: 1,
+        message,
+        help: None,
+    }
+}
+
+/// A finding with its source; in plain characters where no terminal is.
+fn drawn(finding: &Finding, files: &BundleFiles) -> String {
+    let coloured =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let theme = if coloured { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let mut drawn = format!("{finding}\n");
+    let report = finding.report(files);
+    match GraphicalReportHandler::new_themed(theme).with_links(false).render_report(&mut drawn, &report) {
+        Ok(()) => drawn,
+        // Where it cannot be drawn, the line above says where it is.
+        Err(_) => format!("{finding}\n"),
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    for test in report.tests.iter().flatten() {
+        let word = if test.failures.is_empty() { "ok  " } else { "FAIL" };
+        text.push_str(&format!("{word} {}:{} {}\n", test.file, test.line, plain(&test.name)));
+        for failure in &test.failures {
+            text.push_str(&format!("       {}\n", plain(failure)));
+        }
+    }
+    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    let failed = report.tests.iter().flatten().filter(|test| !test.failures.is_empty()).count();
+    let tests = report
+        .tests
+        .as_ref()
+        .map(|tests| format!(", {} tests, {failed} failed", tests.len()))
+        .unwrap_or_default();
+    let verdict = if report.ok { "in order" } else { "not in order" };
+    text.push_str(&format!("{verdict}: {} errors, {} warnings{tests}\n", count("error"), count("warning")));
+    text.push_str(&format!("bundle {}\n", report.digest));
+    text
+}
+
+fn init(directory: &Path, starter: Starter, output: Output) -> Result<Exit, Failure> {
+    let failed = |path: &Path, error: &io::Error| {
+        Failure::new(Exit::Usage, format!("write {}: {error}", path.display()))
+            .hint("Name a directory that does not exist, in one that does.")
+    };
+    std::fs::create_dir(directory).map_err(|error| failed(directory, &error))?;
+    let mut written: Vec<PathBuf> = Vec::new();
+    for (path, bytes) in starters::files(starter).iter() {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        std::fs::write(&path, bytes).map_err(|error| failed(&path, &error))?;
+        written.push(path);
+    }
+    output.result(&written, || written.iter().map(|path| format!("{}\n", path.display())).collect())?;
+    if !output.is_json() {
+        let shown = directory.display();
+        output.say(&format!(
+            "Change it, try it with `placet policy test {shown}`, then `placet policy activate {shown}`."
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+async fn show(admin: &Admin, output: Output) -> Result<Exit, Failure> {
+    let policy: PolicyDocument = admin.get(&["policy"]).await?;
+    output.result(&policy, || {
+        let mut text = format!("bundle {} (activation {})\n", policy.digest, policy.epoch);
+        for (path, content) in &policy.files {
+            text.push_str(&format!("\n── {path}\n{}\n", content.trim_end()));
+        }
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+async fn stage(files: &BundleFiles, admin: &Admin) -> Result<StagedDocument, Failure> {
+    let text = |(path, bytes): (&str, &[u8])| match std::str::from_utf8(bytes) {
+        Ok(text) => Ok((path.to_owned(), text.to_owned())),
+        Err(_) => Err(Failure::new(Exit::Usage, format!("stage {path}: it is not UTF-8"))),
+    };
+    let request = StageRequest { files: files.iter().map(text).collect::<Result<_, _>>()? };
+    admin.post(&["policy", "stage"], Body::Json(request.to_json())).await
+}
+
+async fn stage_only(files: &BundleFiles, admin: &Admin, output: Output) -> Result<Exit, Failure> {
+    let staged = stage(files, admin).await?;
+    output.result(&staged, || format!("{}staged {}", differences(&staged), staged.digest))?;
+    if !staged.active && !output.is_json() {
+        output.say(&format!("It decides nothing yet: placet policy activate {}", staged.digest));
+    }
+    Ok(Exit::Done)
+}
+
+async fn stage_and_activate(
+    files: &BundleFiles,
+    yes: bool,
+    admin: &Admin,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let staged = stage(files, admin).await?;
+    if !output.is_json() {
+        output.say(differences(&staged).trim_end());
+    }
+    if !staged.active && !yes {
+        confirm(&staged, output)?;
+    }
+    let digest = BundleDigest::parse(&staged.digest).map_err(|error| Failure::of(Exit::Bug, &error))?;
+    activate(digest, admin, output).await
+}
+
+async fn activate(digest: BundleDigest, admin: &Admin, output: Output) -> Result<Exit, Failure> {
+    let body = ActivateRequest { digest }.to_json();
+    let policy: PolicyDocument = admin.post(&["policy", "activate"], Body::Json(body)).await?;
+    output.result(&policy, || {
+        format!("bundle {} decides from now on (activation {})", policy.digest, policy.epoch)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn differences(staged: &StagedDocument) -> String {
+    let mut text = String::new();
+    for change in &staged.changes {
+        text.push_str(&format!("{} {}\n", change.change, plain(&change.path)));
+        for line in &change.lines {
+            text.push_str(&format!("  {}\n", plain(line)));
+        }
+    }
+    for warning in &staged.warnings {
+        text.push_str(&format!("warning: {}\n", plain(warning)));
+    }
+    if staged.active {
+        text.push_str("It is in force already.\n");
+    }
+    text
+}
+
+fn confirm(staged: &StagedDocument, output: Output) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "activate it without being asked: there is no terminal").hint(
+            format!("Look at the differences, and say --yes, or `placet policy activate {}`.", staged.digest),
+        ));
+    }
+    output.say("Type activate to let it decide from now on:");
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed).map_err(|error| Failure::of(Exit::Bug, &error))?;
+    if typed.trim() == "activate" {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Waited, "you did not say so: it is staged, and decides nothing")
+        .hint(format!("placet policy activate {}", staged.digest)))
+}

@@ -1,0 +1,452 @@
+//! The configuration: `placet.toml`, the environment and flags, read once at start and never again.
+//!
+//! ```text
+//! flag ─► PLACET__SECTION__KEY ─► placet.toml ─► default ──► Settings (text, by key) ──► Config (types)
+//! ```
+//!
+//! A key that is not known is refused wherever it stands, and so is a value that would be unsafe: nothing is ignored.
+//! Nothing is bound, opened or resolved here.
+
+mod keys;
+mod settings;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use placet_gateway::runner::config::RunAs;
+use placet_ledger::KeyName;
+
+pub(crate) use keys::{KEYS, VARIABLES};
+pub(crate) use settings::{Environment, Origin, Settings};
+
+/// Everything that placet has to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Config {
+    /// The data directory.
+    pub(crate) dir: PathBuf,
+    /// Whether a proxy that terminates TLS is all that can reach the doors.
+    pub(crate) trusted_proxy: bool,
+    /// Where agents come in.
+    pub(crate) agents: Door,
+    /// Where people come in.
+    pub(crate) reviewers: Door,
+    /// The ledger.
+    pub(crate) log: Log,
+    /// Who executes, if this machine overrides the bundle.
+    pub(crate) run_as: Option<RunAs>,
+    /// What a single credential may ask for.
+    pub(crate) limits: Limits,
+    /// How long things live.
+    pub(crate) lifetimes: Lifetimes,
+    /// The root key, if it is kept elsewhere than in the data directory.
+    pub(crate) root_key_file: Option<PathBuf>,
+}
+
+/// One of the two doors.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Door {
+    /// What to bind. The port may be 0.
+    pub(crate) listen: SocketAddr,
+    /// How it is reached, if that was said.
+    pub(crate) public_url: Option<PublicUrl>,
+}
+
+impl Door {
+    /// How it is reached, once it is bound to this port.
+    pub(crate) fn url(&self, bound: SocketAddr) -> PublicUrl {
+        self.public_url.clone().unwrap_or_else(|| PublicUrl(format!("http://localhost:{}", bound.port())))
+    }
+}
+
+/// Scheme, host name and perhaps a port; no path and no slash at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PublicUrl(String);
+
+impl PublicUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let (scheme, authority) =
+            text.split_once("://").ok_or("write the scheme too: http:// or https://")?;
+        if !matches!(scheme, "http" | "https") {
+            return Err("the scheme is http or https".to_owned());
+        }
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
+            return Err("the port is a number from 1 to 65535".to_owned());
+        }
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if host.len() > 253 || !host.split('.').all(label) {
+            return Err(
+                "write a host name in lower case and no path, like https://placet.example.com".to_owned()
+            );
+        }
+        // Names whose last label is a number are IPv4 addresses to every browser.
+        if host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+            return Err(
+                "write a host name: browsers bind sessions and passkeys to names, not to IP addresses"
+                    .to_owned(),
+            );
+        }
+        Ok(PublicUrl(text.to_owned()))
+    }
+
+    /// The whole of it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host name, and the port if one is written: what the `Host` header says.
+    pub(crate) fn authority(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, authority)| authority)
+    }
+
+    /// Whether it is reached over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Log {
+    /// Its name.
+    pub(crate) origin: KeyName,
+    /// Whether its files are for everybody.
+    pub(crate) public: bool,
+}
+
+/// What a single credential may ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// Calls that create or attach, a minute.
+    pub(crate) calls_per_minute: u32,
+    /// Requests that wait for people at one time.
+    pub(crate) pending: u32,
+    /// Reviews asked for, an hour.
+    pub(crate) reviews_per_hour: u32,
+}
+
+/// How long things live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lifetimes {
+    /// A grant.
+    pub(crate) grant: Duration,
+    /// An execution without an outcome.
+    pub(crate) lease: Duration,
+    /// A sign-in link.
+    pub(crate) invitation: Duration,
+    /// A session.
+    pub(crate) session: Duration,
+    /// A person's API token.
+    pub(crate) token: Duration,
+}
+
+/// Where to look for the configuration, and what was said on the command line.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file [default: ./placet.toml if it is there]
+    #[arg(long, value_name = "FILE", global = true, env = "PLACET_CONFIG", hide_env = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory [default: ./placet-data]
+    #[arg(long, value_name = "DIR", global = true, env = "PLACET_DIR", hide_env = true)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Why there is no configuration. Each says where, and what to write.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file could not be read.
+    #[error("read {}: name a readable file with --config, or leave it out", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("read {}: it is not TOML", path.display())]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// Nobody knows such a key.
+    #[error("understand {key} in {origin}: there is no such key, see `placet reference config`")]
+    UnknownKey {
+        /// As it was written.
+        key: String,
+        /// Where.
+        origin: Origin,
+    },
+    /// The value is not one.
+    #[error("understand {key} in {origin}: {rule}")]
+    Value {
+        /// Which key.
+        key: String,
+        /// Where it was said.
+        origin: Origin,
+        /// What to write.
+        rule: String,
+    },
+    /// A secret stands where others can read it.
+    #[error(
+        "use {variable}: a secret in the environment is readable by others; write it to a file of mode 0600 and name that in {variable}_FILE"
+    )]
+    SecretInEnvironment {
+        /// The variable.
+        variable: String,
+    },
+    /// A variable is not text.
+    #[error("read {variable}: its value is not UTF-8")]
+    NotText {
+        /// The variable.
+        variable: String,
+    },
+}
+
+/// The configuration of this process.
+pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
+    Config::of(&Settings::read(args, &Environment::of_process()?)?)
+}
+
+impl Config {
+    /// Gives every setting its type, and refuses what does not go together.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
+        let config = Config {
+            dir: settings.text("dir").into(),
+            trusted_proxy: settings.flag("trusted_proxy")?,
+            agents: door(settings, "agents.listen", "agents.public_url")?,
+            reviewers: door(settings, "reviewers.listen", "reviewers.public_url")?,
+            log: Log {
+                origin: settings.parsed("log.origin", |text| {
+                    KeyName::parse(text)
+                        .map_err(|_| "write 1 to 255 visible bytes without spaces or +".to_owned())
+                })?,
+                public: settings.flag("log.public")?,
+            },
+            run_as: run_as(settings)?,
+            limits: Limits {
+                calls_per_minute: settings.count("limits.calls_per_minute")?,
+                pending: settings.count("limits.pending")?,
+                reviews_per_hour: settings.count("limits.reviews_per_hour")?,
+            },
+            lifetimes: Lifetimes {
+                grant: settings.duration("lifetimes.grant")?,
+                lease: settings.duration("lifetimes.lease")?,
+                invitation: settings.duration("lifetimes.invitation")?,
+                session: settings.duration("lifetimes.session")?,
+                token: settings.duration("lifetimes.token")?,
+            },
+            root_key_file: settings.root_key_file().map(PathBuf::from),
+        };
+        if config.dir.as_os_str().is_empty() {
+            return Err(settings.refuse("dir", "name a directory"));
+        }
+        config.check_door(settings, &config.agents, "agents.listen", "agents.public_url")?;
+        config.check_door(settings, &config.reviewers, "reviewers.listen", "reviewers.public_url")?;
+        if config.agents.listen == config.reviewers.listen && config.agents.listen.port() != 0 {
+            return Err(settings
+                .refuse("agents.listen", "the two doors need two addresses, and this is the reviewers'"));
+        }
+        Ok(config)
+    }
+
+    /// Off loopback a door speaks to strangers: it needs a name, and something that makes TLS of it.
+    fn check_door(
+        &self,
+        settings: &Settings,
+        door: &Door,
+        listen: &str,
+        public_url: &str,
+    ) -> Result<(), ConfigError> {
+        if let Some(url) = &door.public_url
+            && !url.is_https()
+            && !is_localhost(url)
+        {
+            return Err(settings.refuse(public_url, "write https: tokens and sessions would travel in clear"));
+        }
+        if door.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        if !self.trusted_proxy {
+            let rule = "this is not on loopback, and placet speaks plain HTTP: put a proxy with TLS in front and declare it \
+                        with trusted_proxy = true, or listen on 127.0.0.1";
+            return Err(settings.refuse(listen, rule));
+        }
+        match &door.public_url {
+            Some(url) if url.is_https() => Ok(()),
+            Some(_) => Err(settings.refuse(public_url, "write the https address of the proxy")),
+            None => Err(settings
+                .refuse(listen, &format!("this is not on loopback: say how it is reached in {public_url}"))),
+        }
+    }
+}
+
+fn is_localhost(url: &PublicUrl) -> bool {
+    let host = url.authority().split(':').next().unwrap_or_default();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+fn door(settings: &Settings, listen: &str, public_url: &str) -> Result<Door, ConfigError> {
+    Ok(Door {
+        listen: settings.parsed(listen, |text| {
+            text.parse().map_err(|_| format!("write {}", keys::Kind::Address.expected()))
+        })?,
+        public_url: settings.optional(public_url, PublicUrl::parse)?,
+    })
+}
+
+fn run_as(settings: &Settings) -> Result<Option<RunAs>, ConfigError> {
+    let user = settings.optional("runner.run_as", |user| match user {
+        "" | "root" => Err("name a user without privileges, like placet-runner".to_owned()),
+        user => Ok(user.to_owned()),
+    })?;
+    match (user, settings.flag("runner.danger_same_user")?) {
+        (Some(_), true) => {
+            Err(settings.refuse("runner.danger_same_user", "choose one of this and runner.run_as"))
+        }
+        (Some(user), false) => Ok(Some(RunAs::User(user))),
+        (None, true) => Ok(Some(RunAs::DangerSameUser)),
+        (None, false) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("placet.toml");
+        std::fs::write(&path, file).unwrap();
+        let args = ConfigArgs { config: Some(path), dir: None };
+        Config::of(&Settings::read(&args, &Environment::of(environment.iter().copied()))?)
+    }
+
+    #[test]
+    fn silence_is_a_configuration_on_loopback() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config.dir, PathBuf::from("./placet-data"));
+        assert_eq!(config.agents.listen.to_string(), "127.0.0.1:7071");
+        assert_eq!(config.reviewers.url(config.reviewers.listen).as_str(), "http://localhost:7070");
+        assert_eq!((config.trusted_proxy, config.log.public, config.run_as), (false, false, None));
+        assert_eq!(config.lifetimes.token, Duration::from_secs(90 * 24 * 60 * 60));
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file() {
+        let file = "dir = 'file'\n[agents]\nlisten = '127.0.0.1:1'\n[lifetimes]\ngrant = '1m'\n";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("placet.toml");
+        std::fs::write(&path, file).unwrap();
+        let args = ConfigArgs { config: Some(path), dir: Some("flag".into()) };
+        let environment =
+            Environment::of([("PLACET__DIR", "environment"), ("PLACET__AGENTS__LISTEN", "[::1]:0")]);
+        let config = Config::of(&Settings::read(&args, &environment).unwrap()).unwrap();
+        assert_eq!(config.dir, PathBuf::from("flag"));
+        assert_eq!(config.agents.listen.to_string(), "[::1]:0");
+        assert_eq!(config.lifetimes.grant, Duration::from_secs(60));
+        assert_eq!(read(file, &[("PLACET__DIR", "environment")]).unwrap().dir, PathBuf::from("environment"));
+        assert_eq!(read(file, &[]).unwrap().dir, PathBuf::from("file"));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_refused_wherever_it_stands() {
+        for (file, environment, names) in [
+            ("colour = 'red'", vec![], "colour"),
+            ("[agents]\nlisen = '127.0.0.1:1'", vec![], "agents.lisen"),
+            ("[agent]\nlisten = '127.0.0.1:1'", vec![], "agent.listen"),
+            ("[agents.listen]\nport = 1", vec![], "agents.listen"),
+            ("agents = 1", vec![], "agents"),
+            ("", vec![("PLACET__AGENT__LISTEN", "127.0.0.1:1")], "PLACET__AGENT__LISTEN"),
+            ("", vec![("PLACET__", "")], "PLACET__"),
+            ("", vec![("PLACET__agents__listen", "127.0.0.1:1")], "PLACET__agents__listen"),
+            ("", vec![("PLACET_ROOT_KEY", "secret")], "PLACET_ROOT_KEY_FILE"),
+            ("dir = ", vec![], "not TOML"),
+        ] {
+            let error = read(file, &environment).unwrap_err().to_string();
+            assert!(error.contains(names), "{file} {environment:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_unsafe_or_no_value_is_refused() {
+        for (file, names) in [
+            ("agents.listen = '0.0.0.0:7071'", "proxy"),
+            ("trusted_proxy = true\nagents.listen = '0.0.0.0:7071'", "agents.public_url"),
+            (
+                "trusted_proxy = true\nreviewers = { listen = '[::]:1', public_url = 'http://localhost:1' }",
+                "https address of the proxy",
+            ),
+            ("reviewers.public_url = 'http://placet.example.com'", "write https"),
+            ("reviewers.public_url = 'https://192.0.2.7'", "not to IP"),
+            ("reviewers.public_url = 'https://[::1]'", "host name"),
+            ("reviewers.public_url = 'https://a.example/path'", "no path"),
+            ("reviewers.public_url = 'https://u@a.example'", "host name"),
+            ("reviewers.public_url = 'https://A.example'", "lower case"),
+            ("reviewers.public_url = 'https://a.example:0'", "port"),
+            ("reviewers.public_url = 'a.example'", "scheme"),
+            ("reviewers.public_url = 'ftp://a.example'", "scheme"),
+            ("agents.listen = 'localhost:1'", "an IP address"),
+            ("agents.listen = 7071", "an IP address"),
+            ("agents.listen = '127.0.0.1:7070'", "two addresses"),
+            ("log.public = 'true'", "true or false"),
+            ("log.origin = 'a b'", "without spaces"),
+            ("runner.run_as = 'root'", "without privileges"),
+            ("runner = { run_as = 'a', danger_same_user = true }", "choose one"),
+            ("limits.pending = -1", "whole number"),
+            ("limits.pending = 0", "at least 1"),
+            ("limits.pending = '5'", "whole number"),
+            ("lifetimes.grant = 900", "a duration"),
+            ("lifetimes.grant = '15'", "a duration"),
+            ("lifetimes.grant = '0s'", "at least 1s"),
+            ("lifetimes.grant = '4000d'", "at most 366d"),
+            ("dir = ''", "name a directory"),
+        ] {
+            let error = read(file, &[]).unwrap_err().to_string();
+            assert!(error.contains(names), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_a_door_may_listen_to_the_world() {
+        let file = "trusted_proxy = true\n[agents]\nlisten = '0.0.0.0:0'\npublic_url = 'https://agents.example.com/'\n";
+        let config = read(file, &[]).unwrap();
+        let url = config.agents.url(config.agents.listen);
+        assert_eq!((url.as_str(), url.authority()), ("https://agents.example.com", "agents.example.com"));
+    }
+
+    #[test]
+    fn every_default_is_a_value_and_every_key_is_read() {
+        for key in KEYS {
+            // An empty text is no value of any key, so whoever is asked for it has to notice.
+            let error = read("", &[(&key.variable(), "")]).unwrap_err().to_string();
+            assert!(error.contains(key.name) && error.contains(&key.variable()), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_root_key_is_named_by_its_file() {
+        let config = read("", &[("PLACET_ROOT_KEY_FILE", "/run/keys/placet")]).unwrap();
+        assert_eq!(config.root_key_file, Some("/run/keys/placet".into()));
+    }
+}

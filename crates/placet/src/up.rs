@@ -1,0 +1,485 @@
+//! `placet up`: everything is put together here, in one function, and served until somebody says stop.
+//!
+//! ```text
+//! data directory ─► store ─► broker ─► first start? starter bundle, first person, first agent
+//!                              │
+//!                              ├─► runner: leftovers killed, their executions recorded as unknown
+//!                              └─► doors and admin socket bound ─► ready line ─► … ─► drain
+//! ```
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use placet_broker::directory::{NewAgent, NewPerson};
+use placet_broker::{Broker, CallError, limits};
+use placet_core::action::PepKind;
+use placet_core::digest::Sha256Digest;
+use placet_core::directory::{AgentKind, Operator};
+use placet_core::entropy::Entropy;
+use placet_core::request::{Lifetimes, Status};
+use placet_core::time::Clock;
+use placet_gateway::blobs::{Blobs, Bounds};
+use placet_gateway::commands::{ClockTimer, Commands, Pace, Parts as CommandParts};
+use placet_gateway::runner::exec::{Engine, TERM_GRACE};
+use placet_gateway::runner::processes::kill_leftovers;
+use placet_gateway::runner::user::Identity;
+use placet_gateway::runner::workdir::{WorkRoot, WorkRootError};
+use placet_ledger::Signer;
+use placet_server::{AdminListener, App, Limits, Listener, PublicUrl};
+use placet_store::keys::RootKeySource;
+use placet_store::sqlite::{OpenError, Options, SqliteStore};
+use placet_store::{RequestFilter, Views};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::authority::BrokerAuthority;
+use crate::cli::UpOptions;
+use crate::config::Config;
+use crate::log_key;
+use crate::machine::{OsEntropy, SystemClock};
+use crate::seal::FreshKey;
+use crate::starters;
+
+/// How long calls may go on after somebody said stop.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// How often output and inputs that nobody came for are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// The groups that the starter bundles speak of.
+const STARTER_GROUPS: [&str; 2] = ["reviewers", "owners"];
+
+/// Why placet does not serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpError {
+    /// The data directory, or something in it, cannot be used.
+    #[error("use {}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store does not open.
+    #[error("open the store")]
+    Store(#[from] OpenError),
+    /// The runner has no place to work.
+    #[error("prepare the runner")]
+    Runner(#[from] WorkRootError),
+    /// A door could not be opened.
+    #[error("listen on {address}: choose another address with {setting}")]
+    Listen {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// The setting that says so.
+        setting: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The starter bundle is not one.
+    #[error("stage the starter bundle: {0}")]
+    Starter(String),
+    /// A use case of the first start failed.
+    #[error("begin")]
+    Call(#[from] CallError),
+    /// A public URL is not one.
+    #[error("use the public URL {0}")]
+    Url(String),
+}
+
+/// What is shown once, and never again.
+struct FirstStart {
+    reviewer: String,
+    invitation: String,
+    agent_token: String,
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let data = data_directory(&config.dir)?;
+    let store = Arc::new(open_store(&data, &config, &clock, &entropy)?);
+    let broker = broker(&data, &config, &store, &entropy).await?;
+    let operator = operator(&broker).await?;
+
+    let agents = listen(config.agents.listen, "agents.listen")?;
+    let reviewers = listen(config.reviewers.listen, "reviewers.listen")?;
+    let agents_url = config.agents.url(agents.address());
+    let reviewers_url = config.reviewers.url(reviewers.address());
+    let first = first_start(&broker, &data, &operator, &options).await?;
+    broker.load_policy().await?;
+
+    let (stop, stopping) = watch::channel(false);
+    let app = App::new(placet_server::Parts {
+        broker: broker.clone(),
+        views: store.clone(),
+        entropy: entropy.clone(),
+        reviewers_url: PublicUrl::parse(reviewers_url.as_str())
+            .map_err(|_| UpError::Url(reviewers_url.to_string()))?,
+        ledger_public: config.log.public,
+        stop: stopping.clone(),
+    });
+    let document = app.clone();
+    let authority = Arc::new(BrokerAuthority::new(
+        broker.clone(),
+        Arc::new(move |seen| document.request_document(seen)),
+        config.run_as.clone(),
+    ));
+    let commands = runner(&data, &broker, &authority, &clock, &entropy).await?;
+    let machine = machine_grade(&authority).await;
+
+    let admin = AdminListener::bind(data.join("admin.sock"))
+        .map_err(|source| UpError::Io { path: data.join("admin.sock"), source })?;
+    let ready =
+        Ready { agents: agents_url.as_str(), reviewers: reviewers_url.as_str(), first, machine, data: &data };
+    ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
+
+    let limits = Limits::default();
+    let reconcilers = tokio::spawn({
+        let (broker, stopping) = (broker.clone(), stopping.clone());
+        async move { broker.run(stopping).await }
+    });
+    let sweeper = tokio::spawn(sweep(commands.clone(), clock.clone(), stopping.clone()));
+    let doors = tokio::spawn({
+        let agents_door = placet_server::agents_door(&app, commands.router());
+        let reviewers_door = placet_server::reviewers_door(&app);
+        let admin_door = placet_server::admin::admin_router(&app);
+        let stopping = stopping.clone();
+        async move {
+            tokio::join!(
+                placet_server::serve(agents, "agents", agents_door, &app, limits, stopping.clone()),
+                placet_server::serve(reviewers, "reviewers", reviewers_door, &app, limits, stopping.clone()),
+                placet_server::serve_admin(admin, admin_door, &app, limits, stopping),
+            )
+        }
+    });
+
+    stop_signal().await;
+    info!("stopping: no new calls; running programs are asked to end");
+    // Nobody listens only if everything has ended already.
+    let _ = stop.send(true);
+    let drained = tokio::time::timeout(DRAIN_MAX, async {
+        commands.drain().await;
+        doors.await
+    });
+    if drained.await.is_err() {
+        warn!("some calls did not end within {} seconds and were cut off", DRAIN_MAX.as_secs());
+    }
+    sweeper.abort();
+    if let Err(error) = reconcilers.await {
+        warn!(%error, "the reconcilers ended badly");
+    }
+    Ok(())
+}
+
+/// The data directory, absolute. It is made for nobody else; one that is there already is checked by the store.
+fn data_directory(dir: &Path) -> Result<PathBuf, UpError> {
+    let failed = |source| UpError::Io { path: dir.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    std::path::absolute(dir).map_err(failed)
+}
+
+fn open_store(
+    data: &Path,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<SqliteStore, UpError> {
+    let root_key = match &config.root_key_file {
+        Some(path) => RootKeySource::File(path.clone()),
+        None => RootKeySource::Own,
+    };
+    let origin = config.log.origin.as_str().to_owned();
+    Ok(SqliteStore::open(data, Options { clock: clock.clone(), entropy: entropy.clone(), origin, root_key })?)
+}
+
+async fn broker(
+    data: &Path,
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Broker, UpError> {
+    let lifetimes = config.lifetimes;
+    let is_empty = store.log().await.map_err(CallError::from)?.frontier.size() == 0;
+    let key_path = data.join("keys").join("log.key");
+    let seed = log_key::load(&key_path, is_empty, entropy.as_ref())
+        .map_err(|source| UpError::Io { path: key_path, source })?;
+    Ok(Broker::new(placet_broker::Parts {
+        commit: store.clone(),
+        views: store.clone(),
+        entropy: entropy.clone(),
+        short_code_key: store.keys().derive("short-code"),
+        form_key: store.keys().derive("form"),
+        signer: Signer::from_seed(config.log.origin.clone(), &seed),
+        log_dir: data.join("log"),
+        config: placet_broker::Config {
+            lifetimes: Lifetimes { grant: lifetimes.grant, lease: lifetimes.lease },
+            invitation_lifetime: lifetimes.invitation,
+            session_lifetime: lifetimes.session,
+            token_lifetime: lifetimes.token,
+            caps: limits::Caps {
+                calls_per_minute: config.limits.calls_per_minute,
+                pending_max: config.limits.pending,
+                reviews_per_hour: config.limits.reviews_per_hour,
+            },
+            ..placet_broker::Config::default()
+        },
+    }))
+}
+
+/// Whoever started this process.
+async fn operator(broker: &Broker) -> Result<Operator, UpError> {
+    Ok(broker.operator(nix::unistd::geteuid().as_raw()).await?)
+}
+
+/// The first start stages and activates the starter bundle, writes it where it can be edited, and adds the first
+/// person and the first agent.
+async fn first_start(
+    broker: &Broker,
+    data: &Path,
+    operator: &Operator,
+    options: &UpOptions,
+) -> Result<Option<FirstStart>, UpError> {
+    if !broker.directory().await?.people.is_empty() {
+        return Ok(None);
+    }
+    let starter = starters::files(options.starter);
+    write_policy(&data.join("policy"), &starter)?;
+    let files = starter.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+    let staged = broker.stage(operator, files).await.map_err(|error| UpError::Starter(error.to_string()))?;
+    broker.activate(operator, staged.digest).await?;
+
+    let groups = broker.directory().await?.groups.clone();
+    for group in STARTER_GROUPS {
+        if !groups.iter().any(|known| known.as_str() == group) {
+            broker.add_group(operator, group).await?;
+        }
+    }
+    let name = options.reviewer.clone().unwrap_or_else(own_name);
+    let person = NewPerson {
+        name: name.clone(),
+        email: None,
+        groups: STARTER_GROUPS.map(str::to_owned).to_vec(),
+        operator_uid: Some(operator.uid),
+    };
+    broker.add_person(operator, person).await?;
+    let agent = NewAgent {
+        name: "first-agent".to_owned(),
+        kind: AgentKind::Agent,
+        sponsor: name.clone(),
+        owners: Vec::new(),
+        acts_for: Vec::new(),
+        groups: Vec::new(),
+    };
+    let (_, token) = broker.add_agent(operator, agent).await?;
+    let known = broker.operator(operator.uid).await?;
+    let invited = broker.invite(&known, &name).await?;
+    Ok(Some(FirstStart {
+        reviewer: name,
+        invitation: invited.secret.expose().to_owned(),
+        agent_token: token.expose().to_owned(),
+    }))
+}
+
+/// The operating system's name for whoever runs this.
+fn own_name() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    user.map_or_else(|| "operator".to_owned(), |user| user.name)
+}
+
+fn write_policy(directory: &Path, files: &placet_policy::BundleFiles) -> Result<(), UpError> {
+    for (path, bytes) in files.iter() {
+        let path = directory.join(path);
+        let failed = |source| UpError::Io { path: path.clone(), source };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        std::fs::write(&path, bytes).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn listen(address: SocketAddr, setting: &'static str) -> Result<Listener, UpError> {
+    Listener::bind(address).map_err(|source| UpError::Listen { address, setting, source })
+}
+
+/// The command enforcement point. What an earlier process left running is killed first; only then are its executions
+/// called unknown.
+async fn runner(
+    data: &Path,
+    broker: &Broker,
+    authority: &Arc<BrokerAuthority>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Commands, UpError> {
+    let users = match authority.runner().await.ok().and_then(|config| Identity::resolve(&config.run_as).ok())
+    {
+        Some(identity) => identity.users(),
+        None => vec![nix::unistd::geteuid().as_raw()],
+    };
+    let executing = RequestFilter {
+        statuses: vec![Status::Executing],
+        limit: placet_store::PAGE_MAX,
+        ..RequestFilter::default()
+    };
+    let ours: std::collections::BTreeSet<_> = broker
+        .list(executing)
+        .await?
+        .iter()
+        .filter_map(|seen| seen.stored.request.execution().map(|execution| execution.id))
+        .collect();
+    for leftover in kill_leftovers(&|execution| ours.contains(&execution), &users) {
+        warn!(pid = leftover.pid, execution.id = %leftover.execution, "killed what an earlier process left running");
+    }
+    let why = "placet was restarted while this was running; what it did until then is not known";
+    let abandoned = broker.abandon_executions(PepKind::Command, why).await?;
+    if abandoned > 0 {
+        warn!(abandoned, "executions of an earlier process ended with an unknown outcome");
+    }
+    let work = WorkRoot::prepare(&work_root(data))?;
+    let spools = data.join("spool");
+    private_directory(&spools)?;
+    let blobs_dir = data.join("blobs");
+    private_directory(&blobs_dir)?;
+    let blobs = Blobs::open(&blobs_dir, Bounds::default(), clock.clone())
+        .map_err(|source| UpError::Io { path: blobs_dir, source })?;
+    let seal_entropy = entropy.clone();
+    Ok(Commands::new(CommandParts {
+        authority: authority.clone(),
+        engine: Engine {
+            supervisor: Engine::own_binary(),
+            work,
+            term_grace: TERM_GRACE,
+            clock: clock.clone(),
+        },
+        blobs,
+        spools,
+        seals: Arc::new(move |_| Box::new(FreshKey::new(&seal_entropy))),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        timer: Arc::new(ClockTimer(clock.clone())),
+        pace: Pace::default(),
+    }))
+}
+
+fn private_directory(path: &Path) -> Result<(), UpError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| UpError::Io { path: path.to_owned(), source })
+}
+
+/// Programs work outside the data directory, through which no other user can pass.
+fn work_root(data: &Path) -> PathBuf {
+    let name = Sha256Digest::of(data.as_os_str().as_encoded_bytes()).to_string();
+    let short: String = name.chars().take(12).collect();
+    PathBuf::from(format!("/var/tmp/placet-runner-{}-{short}", nix::unistd::geteuid()))
+}
+
+/// What commands are worth on this machine, in a sentence.
+async fn machine_grade(authority: &BrokerAuthority) -> String {
+    let resolved = match authority.runner().await {
+        Ok(config) => Identity::resolve(&config.run_as).map_err(|error| error.to_string()),
+        Err(error) => Err(error.message),
+    };
+    match resolved {
+        Ok(identity) => match identity.grade() {
+            placet_core::action::Grade::Advisory => format!(
+                "commands run as {}, placet's own user: graded advisory. Whoever shares that user can do without placet; \
+                 set run_as in runner.toml for more.",
+                identity.name()
+            ),
+            grade => format!("commands run as {}: graded {}.", identity.name(), grade.as_str()),
+        },
+        Err(reason) => format!("no commands run here ({reason})."),
+    }
+}
+
+async fn sweep(commands: Commands, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => commands.sweep(clock.now()),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM. The next one ends the process at once, because the handlers are gone by then.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                std::process::exit(130);
+            });
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// What to tell whoever started this.
+struct Ready<'a> {
+    agents: &'a str,
+    reviewers: &'a str,
+    first: Option<FirstStart>,
+    machine: String,
+    data: &'a Path,
+}
+
+impl Ready<'_> {
+    fn print(&self, json: bool) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if json {
+            writeln!(out, "{}", self.line())?;
+        } else {
+            self.tell(&mut out)?;
+        }
+        out.flush()
+    }
+
+    fn invitation(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(format!("{}{}", self.reviewers, placet_server::sign_in_path(&first.invitation)))
+    }
+
+    fn line(&self) -> serde_json::Value {
+        json!({
+            "ready": true,
+            "agents": self.agents,
+            "reviewers": self.reviewers,
+            "agent_token": self.first.as_ref().map(|first| first.agent_token.as_str()),
+            "invitation": self.invitation(),
+            "admin": self.data.join("admin.sock").display().to_string(),
+        })
+    }
+
+    fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let (agents, reviewers, data) = (self.agents, self.reviewers, self.data.display());
+        writeln!(out, "placet is up.\n")?;
+        writeln!(out, "  agents ask at      {agents}")?;
+        writeln!(out, "  people decide at   {reviewers}")?;
+        writeln!(out, "  data and policy    {data}")?;
+        writeln!(out, "\n{}\n", self.machine)?;
+        if let (Some(first), Some(invitation)) = (&self.first, self.invitation()) {
+            writeln!(out, "Shown once, and never again:\n")?;
+            writeln!(out, "  {} signs in (works once, for a day)\n    {invitation}\n", first.reviewer)?;
+            writeln!(out, "  first-agent asks with\n    export PLACET_AGENTS_URL={agents}")?;
+            writeln!(out, "    export PLACET_AGENT_TOKEN={}\n", first.agent_token)?;
+            writeln!(out, "Try next: sign in, then in another terminal\n\n  python3 examples/agent.py\n")?;
+        } else {
+            writeln!(out, "To sign in: placet login --dir {data}\n")?;
+        }
+        writeln!(out, "Ctrl-C stops.")
+    }
+}
