@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use placet_broker::{Broker, CallError};
+use placet_api::request::RequestDocument;
+use placet_broker::{Broker, CallError, Seen};
 use placet_core::entropy::Entropy;
 use placet_core::request::Request;
 use placet_core::time::Timestamp;
@@ -68,6 +69,11 @@ impl App {
             stop: parts.stop,
             wrong_door: Arc::new([Mutex::new(None), Mutex::new(None)]),
         }
+    }
+
+    /// A request as it is written for its requester.
+    pub fn request_document(&self, seen: &Seen) -> RequestDocument {
+        crate::document::request(self, seen)
     }
 
     /// Where people review this request.

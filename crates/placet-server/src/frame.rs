@@ -67,8 +67,10 @@ async fn patience(request: Request, next: Next) -> Response {
 
 async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> Response {
     let id = CallId(hex(&random_bytes::<8>(frame.app.entropy.as_ref())));
-    // Whatever a caller wrote there is not our id.
+    // Whatever a caller wrote there is not our id; what is mounted behind the door reads ours there.
+    let header = HeaderValue::from_str(&id.0);
     request.headers_mut().remove(&REQUEST_ID);
+    request.headers_mut().extend(header.ok().map(|value| (REQUEST_ID, value)));
     request.extensions_mut().insert(id.clone());
     // The route's pattern: a path may hold a secret.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();

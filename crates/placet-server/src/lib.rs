@@ -36,4 +36,4 @@ pub use health::metrics_listener;
 pub use openapi::{openapi_agents, openapi_reviewers};
 pub use pages::sign_in_path;
 pub use reviewers::reviewers_door;
-pub use serve::{Drained, Limits, Listener, serve, serve_admin};
+pub use serve::{AdminListener, Drained, Limits, Listener, serve, serve_admin};

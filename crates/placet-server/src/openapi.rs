@@ -119,7 +119,7 @@ pub(crate) enum ReviewersProblems {
     ),
     paths(
         requests::submit, requests::list, requests::show, events::follow, requests::claim, requests::outcome,
-        requests::cancel, put_blob, submit_command, run_command, command_output,
+        requests::cancel, put_blob, submit_command, run_command, cancel_command, command_output,
     ),
     security(("agent_token" = [])),
     modifiers(&AgentToken),
@@ -177,10 +177,29 @@ fn submit_command() {}
     path = "/v1/commands/{id}/run",
     tag = "commands",
     params(("id" = String, Path, description = "The request's id")),
-    responses((status = 200, description = "It runs", body = Run), AgentsProblems),
+    responses(
+        (status = 201, description = "It runs", body = Run),
+        (status = 200, description = "It runs already, or ran", body = Run),
+        AgentsProblems,
+    ),
 )]
 #[expect(dead_code, reason = "only described: the command enforcement point serves it")]
 fn run_command() {}
+
+/// Stop a command: TERM, and KILL ten seconds later; or withdraw it, if it does not run yet.
+#[utoipa::path(
+    post,
+    path = "/v1/commands/{id}/cancel",
+    tag = "commands",
+    params(("id" = String, Path, description = "The request's id")),
+    responses(
+        (status = 202, description = "It was asked to stop; its outcome follows"),
+        (status = 200, description = "The request, withdrawn", body = RequestDocument),
+        AgentsProblems,
+    ),
+)]
+#[expect(dead_code, reason = "only described: the command enforcement point serves it")]
+fn cancel_command() {}
 
 /// Read a command's output.
 ///
@@ -253,7 +272,7 @@ mod tests {
     #[test]
     fn the_documents_name_every_call_its_errors_and_how_to_get_in() {
         for (text, paths, scheme) in
-            [(openapi_agents(), 10, "agent_token"), (openapi_reviewers(), 8, "person_token")]
+            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 8, "person_token")]
         {
             let document: serde_json::Value = serde_json::from_str(&text).unwrap();
             let listed = document["paths"].as_object().unwrap();

@@ -64,10 +64,11 @@ pub struct Listener {
 
 impl Listener {
     /// Binds an address; port 0 takes a free one.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let tcp = TcpListener::bind(address).await?;
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let tcp = std::net::TcpListener::bind(address)?;
+        tcp.set_nonblocking(true)?;
         let address = tcp.local_addr()?;
-        Ok(Listener { tcp, address })
+        Ok(Listener { tcp: TcpListener::from_std(tcp)?, address })
     }
 
     /// The address that was bound.
@@ -109,21 +110,35 @@ pub async fn serve(
     loop_.drain().await
 }
 
-/// Serves the admin socket at this path, which only its owner may open, until the signal says stop. What a dead process
-/// left there is replaced; whoever calls this holds the data directory's lock.
-pub async fn serve_admin(
+/// The admin socket, bound, which only its owner may open.
+#[derive(Debug)]
+pub struct AdminListener {
+    unix: UnixListener,
     path: PathBuf,
+}
+
+impl AdminListener {
+    /// Binds the socket at this path. What a dead process left there is replaced; whoever calls this holds the data
+    /// directory's lock.
+    pub fn bind(path: PathBuf) -> io::Result<Self> {
+        Ok(AdminListener { unix: bind_socket(&path)?, path })
+    }
+}
+
+/// Serves the admin socket until the signal says stop.
+pub async fn serve_admin(
+    listener: AdminListener,
     admin: Router,
     app: &App,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<Drained> {
-    let listener = bind_socket(&path)?;
+) -> Drained {
+    let AdminListener { unix, path } = listener;
     let loop_ = AcceptLoop::new("admin", app, limits);
     loop {
         let Some(permit) = loop_.permit(&mut stop).await else { break };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = unix.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted.and_then(|(stream, _)| Ok((peer_of(&stream)?, stream))) {
@@ -131,11 +146,11 @@ pub async fn serve_admin(
             Err(error) => loop_.accept_failed(&error).await,
         }
     }
-    drop(listener);
+    drop(unix);
     if let Err(error) = std::fs::remove_file(&path) {
         tracing::debug!(error = %error, "the admin socket was gone already");
     }
-    Ok(loop_.drain().await)
+    loop_.drain().await
 }
 
 /// Who the kernel says is at the other end.
