@@ -15,7 +15,8 @@ use placet_broker::CallError;
 /// Why a call was not carried out.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    problem: Problem,
+    /// Boxed: every handler's result is as large as its larger half.
+    problem: Box<Problem>,
     retry_after: Option<Duration>,
     bearer_realm: Option<&'static str>,
 }
@@ -26,7 +27,7 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        let problem = Problem::new(status.as_u16(), title, code, detail);
+        let problem = Box::new(Problem::new(status.as_u16(), title, code, detail));
         Failure { problem, retry_after: None, bearer_realm: None }
     }
 
@@ -128,7 +129,7 @@ impl IntoResponse for Failure {
         if let Some(realm) = self.bearer_realm {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(realm));
         }
-        response.extensions_mut().insert(self.problem);
+        response.extensions_mut().insert(*self.problem);
         response
     }
 }

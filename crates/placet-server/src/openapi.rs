@@ -121,6 +121,7 @@ pub(crate) enum ReviewersProblems {
         requests::submit, requests::list, requests::show, events::follow, requests::claim, requests::outcome,
         requests::cancel, put_blob, submit_command, run_command, cancel_command, command_output,
     ),
+    components(schemas(Problem)),
     security(("agent_token" = [])),
     modifiers(&AgentToken),
 )]
@@ -236,6 +237,7 @@ fn command_output() {}
         (name = "audit", description = "The ledger: entries, and the files that prove them"),
     ),
     paths(api::list, api::show, api::vote, api::resolve, crate::reviewers::events::hints, api::entries, log::checkpoint, log::tile),
+    components(schemas(Problem)),
     security(("person_token" = []), ("session" = [], "form_token" = [])),
     modifiers(&PersonAccess),
 )]

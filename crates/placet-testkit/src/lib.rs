@@ -1,4 +1,7 @@
-//! What tests need in place of the machine: a clock that moves by hand, and chance that repeats.
+//! What tests need in place of the machine: a clock that moves by hand, chance that repeats, and a broker in a directory
+//! of its own.
+
+pub mod world;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
