@@ -12,6 +12,7 @@ use crate::cases::{CaseResult, Cases};
 use crate::entities::{self, Resources};
 use crate::files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX};
 use crate::finding::{Finding, Severity, Source};
+use crate::guard;
 use crate::mapping::Mapping;
 use crate::policies::{self, CEDAR_FILES, Kind, Rule, Surroundings, named_actions};
 use crate::schema::{PRIVILEGED, VOTE_ACTIONS, Vocabulary};
@@ -62,6 +63,8 @@ const RUNNER: &str = "runner.toml";
 const GENERATED: &str = "(placet's own rules)";
 /// The guard by which a bundle says who is asked about what policy cannot represent.
 const UNREPRESENTABLE: &str = "unrepresentable";
+/// Its situation.
+const UNREPRESENTABLE_WHEN: &str = "when { !context.unrepresentable.isEmpty() }";
 
 impl Bundle {
     /// Reads and checks a bundle. Every error keeps it from loading, warnings do not.
@@ -158,8 +161,7 @@ impl Bundle {
         self.runner.as_deref()
     }
 
-    /// The merged schema in Cedar's JSON form and the rules that placet adds, for those who want to see all that
-    /// decides.
+    /// The rules that placet adds to the bundle's own, as Cedar: for those who want to see all that decides.
     pub fn generated_rules(&self) -> String {
         generated_rules(
             &self.manifest,
@@ -272,6 +274,7 @@ fn read_rules(
             rules.insert(rule.id.clone(), rule);
         }
     };
+    let mut asks_about_unrepresentable = false;
     for (file, kind) in CEDAR_FILES {
         let source = texts.source(file);
         let errors_before = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
@@ -280,9 +283,14 @@ fn read_rules(
         if errors == errors_before {
             policies::validate(source, &unique(&read), vocabulary, findings);
         }
+        for rule in &read {
+            if rule.id == UNREPRESENTABLE {
+                asks_about_unrepresentable |= kind == Kind::Ask;
+                findings.extend(check_unrepresentable(source, rule));
+            }
+        }
         read.into_iter().for_each(|rule| add(rule, source, file, findings));
     }
-    let asks_about_unrepresentable = homes_of_guard(texts, &around);
     let text = generated_rules(manifest, !asks_about_unrepresentable);
     let source = Source { file: GENERATED, text: &text };
     let generated = read_generated(source);
@@ -297,10 +305,17 @@ fn unique(rules: &[Rule]) -> Vec<Rule> {
     rules.iter().filter(|rule| seen.insert(rule.id.clone())).cloned().collect()
 }
 
-/// Whether `ask.cedar` says who is asked about what policy cannot represent.
-fn homes_of_guard(texts: &Texts<'_>, around: &Surroundings<'_>) -> bool {
-    let read = policies::read_file(texts.source("ask.cedar"), Kind::Ask, around, &mut Vec::new());
-    read.iter().any(|rule| rule.id == UNREPRESENTABLE)
+/// The guard that takes the place of placet's own ban has to ask wherever the ban would have held.
+fn check_unrepresentable(source: Source<'_>, rule: &Rule) -> Option<Finding> {
+    let own =
+        format!("forbid (principal, action in Action::\"{PRIVILEGED}\", resource)\n{UNREPRESENTABLE_WHEN};");
+    let always_asks = rule.guard.as_ref().is_some_and(|guard| guard::takes_a_vote(&guard.needs));
+    (!(always_asks && guard::has_situation_of(&rule.policy, &own))).then(|| {
+        let message = format!("@id(\"{UNREPRESENTABLE}\") replaces placet's own rule, and asks about less");
+        source.error("L3", rule.span.clone(), message).help(
+            "write forbid (principal, action in Action::\"privileged\", resource) when { !context.unrepresentable.isEmpty() } unless { … }, where each way takes a vote",
+        )
+    })
 }
 
 /// What marks a rule as placet's own.
@@ -336,7 +351,7 @@ fn generated_rules(manifest: &Manifest, forbid_unrepresentable: bool) -> String 
             "never-unrepresentable",
             "The call carries something that policy cannot represent.",
             &format!(
-                "forbid (principal, action in Action::\"{PRIVILEGED}\", resource)\nwhen {{ !context.unrepresentable.isEmpty() }};"
+                "forbid (principal, action in Action::\"{PRIVILEGED}\", resource)\n{UNREPRESENTABLE_WHEN};"
             ),
         );
     }

@@ -116,6 +116,26 @@ fn clauses_of(policy: &Policy) -> Result<Vec<Clause>, GrammarError> {
     }
 }
 
+/// Whether a policy is about exactly the situation that this text is about.
+pub(crate) fn has_situation_of(policy: &Policy, text: &str) -> bool {
+    let read = |policy: &Policy| match policy.to_pst() {
+        Ok(Pst::Static(policy)) => Some(policy.body().clone()),
+        Ok(Pst::Linked(_)) | Err(_) => None,
+    };
+    let Some((one, other)) = read(policy).zip(text.parse().ok().as_ref().and_then(read)) else {
+        return false;
+    };
+    let situation = |template: &Template| {
+        let whens = template.clauses().iter().filter(|clause| matches!(clause, Clause::When(_)));
+        whens.cloned().collect::<Vec<_>>()
+    };
+    one.effect == other.effect
+        && one.principal == other.principal
+        && one.action == other.action
+        && one.resource == other.resource
+        && situation(&one) == situation(&other)
+}
+
 /// Whether a policy speaks of votes anywhere, or passes the whole context on so that it could.
 pub(crate) fn policy_speaks_of_votes(policy: &Policy) -> bool {
     clauses_of(policy).map_or(true, |clauses| {
@@ -242,7 +262,7 @@ fn counts_votes(need: &Need) -> bool {
 }
 
 /// Whether satisfying it takes a vote, whatever the data say.
-fn takes_a_vote(need: &Need) -> bool {
+pub(crate) fn takes_a_vote(need: &Need) -> bool {
     match need {
         Need::All(parts) => parts.iter().any(takes_a_vote),
         Need::Any(parts) => parts.iter().all(takes_a_vote),

@@ -127,12 +127,7 @@ impl Mapping {
 impl Bundle {
     /// The facts of an external call: every argument is declared by the action's context, of its type, and there if it
     /// must be.
-    pub fn map_external(
-        &self,
-        action: &ActionName,
-        _resource: &ResourceRef,
-        arguments: &Value,
-    ) -> Result<Facts, MapRefusal> {
+    pub fn map_external(&self, action: &ActionName, arguments: &Value) -> Result<Facts, MapRefusal> {
         if !self.is_external(action) {
             return Err(MapRefusal::NotExternal(action.to_string()));
         }
@@ -191,7 +186,7 @@ impl Bundle {
         let members = || action.arguments.as_object().ok_or(MapRefusal::Shape("a JSON object"));
         let mapped = match action.pep {
             PepKind::External => {
-                return self.map_external(&action.action, &action.resource, &action.arguments);
+                return self.map_external(&action.action, &action.arguments);
             }
             PepKind::Command => {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with argv, an array of strings");

@@ -202,13 +202,16 @@ impl<'a> Electorate<'a> {
         assurance: Assurance,
         verdict: Verdict,
     ) -> BTreeSet<RoleName> {
+        let candidates: Vec<&RoleName> =
+            self.roles.iter().filter(|role| self.may_have(person, role)).collect();
+        if candidates.is_empty() {
+            return BTreeSet::new();
+        }
         let Some((review, voter)) = self.review.as_ref().zip(entities::person(person)) else {
             return BTreeSet::new();
         };
-        let may = |role: &&RoleName| {
-            self.may_have(person, role) && self.policy_lets(&voter, review, role, assurance, verdict)
-        };
-        self.roles.iter().filter(may).cloned().collect()
+        let lets = |role: &&RoleName| self.policy_lets(&voter, review, role, assurance, verdict);
+        candidates.into_iter().filter(lets).cloned().collect()
     }
 
     /// Whether Cedar has to be asked at all: where a role is a group and nothing else permits, outsiders cannot have it.

@@ -387,6 +387,63 @@ fn what_policy_cannot_represent_is_forbidden_or_asked_about() {
 }
 
 #[test]
+fn a_guard_about_what_cannot_be_represented_leaves_nothing_out() {
+    let guard = |head: &str, when: &str, unless: &str| {
+        format!("@id(\"unrepresentable\") forbid ({head}) when {{ {when} }} unless {{ {unless} }};")
+    };
+    let (head, when, unless) = (
+        "principal, action in Action::\"privileged\", resource",
+        "!context.unrepresentable.isEmpty()",
+        "context.approvals.reviewers >= 1",
+    );
+    let codes = |text: String| -> Vec<&str> {
+        crate::common::refused(&[("ask.cedar", &text)]).iter().map(|finding| finding.code).collect()
+    };
+    assert!(codes(guard(head, when, unless)).is_empty());
+    for text in [
+        guard("principal, action == Action::\"data.export\", resource", when, unless),
+        guard("principal is Agent, action in Action::\"privileged\", resource", when, unless),
+        guard("principal, action in Action::\"privileged\", resource is Dataset", when, unless),
+        guard(head, "!context.unrepresentable.isEmpty() && context.grade == Grade::\"advisory\"", unless),
+        guard(head, "context.unrepresentable.isEmpty()", unless),
+        guard(head, when, "context.approvals.reviewers >= 1 || context.grade == Grade::\"enforced\""),
+    ] {
+        assert_eq!(codes(text.clone()), ["L3"], "{text}");
+    }
+}
+
+#[test]
+fn what_is_in_a_group_is_in_the_groups_around_it() {
+    let schema = "entity Folder in [Folder]; entity File in [Folder]; action \"any\"; action \"write\" in [Action::\"any\"];
+        action \"data.export\" in [Action::\"write\"] appliesTo { principal: [Agent, Pipeline, Person], resource: [File] };";
+    let entities = "[Folder.root]\n[Folder.secret]\nin = [\"Folder::root\"]\n[File.a]\nin = [\"Folder::secret\"]\n[File.b]\n";
+    let allow = "@id(\"a\") permit (principal, action in Action::\"any\", resource in Folder::\"root\");";
+    let manifest = MANIFEST.replace("[role.owner]\nresource_attr = \"owner\"", "");
+    let bundle = bundle(&[
+        ("schema.cedarschema", schema),
+        ("entities.toml", entities),
+        ("allow.cedar", allow),
+        ("ask.cedar", ""),
+        ("bundle.toml", &manifest),
+    ]);
+    let judge = |file: &str| {
+        let mut action = export("x");
+        action.resource = placet_core::action::ResourceRef::new("File", file).unwrap();
+        decide(&bundle, &world(), &action, &Facts::default(), &[]).decision.effect
+    };
+    assert_eq!(judge("a"), Effect::Permit);
+    assert_eq!(judge("b"), Effect::Forbid(ForbidReason::NotPermitted));
+    let dangling = crate::common::refused(&[
+        ("schema.cedarschema", schema),
+        ("entities.toml", "[File.a]\nin = [\"Folder::gone\"]"),
+        ("allow.cedar", allow),
+        ("ask.cedar", ""),
+        ("bundle.toml", &manifest),
+    ]);
+    assert!(dangling[0].message.contains("not in this file"), "{dangling:#?}");
+}
+
+#[test]
 fn a_broken_chain_may_do_nothing() {
     let bundle = bundle(&[]);
     let judge = |world: &World| decide(&bundle, world, &export("prices"), &Facts::default(), &[]);

@@ -1,6 +1,6 @@
 //! Calls in, policy's words out; or no words at all.
 
-use placet_core::action::{ActionName, ActionRequest, Fact, PepKind, ResourceRef};
+use placet_core::action::{ActionName, ActionRequest, Fact, PepKind};
 use placet_core::c14n::Value;
 use placet_policy::{Bundle, MapRefusal, Mapped};
 
@@ -143,8 +143,7 @@ fn templates_that_could_not_hold_are_refused() {
 
 fn external(bundle: &Bundle, arguments: &str) -> Result<placet_core::action::Facts, MapRefusal> {
     let action = ActionName::parse("data.export").unwrap();
-    let resource = ResourceRef::new("Dataset", "prices").unwrap();
-    bundle.map_external(&action, &resource, &Value::parse(arguments.as_bytes()).unwrap())
+    bundle.map_external(&action, &Value::parse(arguments.as_bytes()).unwrap())
 }
 
 #[test]
@@ -194,8 +193,7 @@ fn an_external_call_is_listed_and_complete() {
     let bundle = bundle(&[("schema.cedarschema", &schema)]);
     assert_eq!(external(&bundle, "{}"), Err(MapRefusal::Missing("rows".to_owned())));
     let run = ActionName::parse("command.run").unwrap();
-    let resource = ResourceRef::new("Program", "ls").unwrap();
-    let refusal = bundle.map_external(&run, &resource, &Value::object::<String>([]));
+    let refusal = bundle.map_external(&run, &Value::object::<String>([]));
     assert_eq!(refusal, Err(MapRefusal::NotExternal("command.run".to_owned())));
 }
 
