@@ -500,3 +500,106 @@ fn with_conditions(need: &Need, condition: &dyn Fn(&String) -> Condition) -> Nee
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use placet_core::action::{ActionName, ActorChain, PepKind, Pins, Principal, ResourceRef};
+    use placet_core::digest::Sha256Digest;
+    use placet_core::directory::{Agent, AgentKind, Person, Status};
+    use placet_core::id::{AgentId, PersonId};
+
+    use super::*;
+    use crate::files::BundleFiles;
+
+    const MANIFEST: &str = "format = 1\nname = 'x'\n[role.reviewers]\ngroup = 'reviewers'\n";
+    const SCHEMA: &str =
+        "entity Thing; action \"do\" appliesTo { principal: [Agent, Pipeline, Person], resource: [Thing] };";
+    const ALLOW: &str = "@id(\"all\") permit (principal, action == Action::\"do\", resource);";
+
+    fn bundle() -> Bundle {
+        let files = BundleFiles::new([
+            ("bundle.toml", MANIFEST),
+            ("schema.cedarschema", SCHEMA),
+            ("allow.cedar", ALLOW),
+            ("entities.toml", "[Thing.it]\n"),
+        ]);
+        Bundle::load(&files).unwrap().bundle
+    }
+
+    fn directory(kind: AgentKind) -> Directory {
+        let sponsor = PersonId::from_bytes([1; 16]);
+        let person = Person {
+            id: sponsor,
+            name: "sponsor".to_owned(),
+            email: None,
+            groups: BTreeSet::new(),
+            status: Status::Active,
+            operator_uid: None,
+            created_at: Timestamp::EPOCH,
+        };
+        let agent = Agent {
+            id: AgentId::from_bytes([2; 16]),
+            kind,
+            name: "agent".to_owned(),
+            sponsor,
+            owners: BTreeSet::new(),
+            acts_for: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            status: Status::Active,
+            token_hash: Sha256Digest::of(b""),
+            credential_version: 1,
+            created_at: Timestamp::EPOCH,
+        };
+        let mut directory = Directory::default();
+        directory.people.insert(sponsor, person);
+        directory.agents.insert(agent.id, agent);
+        directory
+    }
+
+    /// The host never counts such a vote. Should it ever, Cedar still says no.
+    #[test]
+    fn cedar_itself_forbids_what_was_approved_by_whom_it_belongs_to() {
+        let bundle = bundle();
+        let sponsor = PersonId::from_bytes([1; 16]);
+        let agent = AgentId::from_bytes([2; 16]);
+        for (kind, requester, rule) in [
+            (AgentKind::Agent, Principal::Agent(agent), "no-self-approval"),
+            (AgentKind::Pipeline, Principal::Pipeline(agent), "no-self-approval-pipeline"),
+            (AgentKind::Agent, Principal::Person(sponsor), "no-self-approval-person"),
+        ] {
+            let directory = directory(kind);
+            let action = ActionRequest {
+                tenant: "default".to_owned(),
+                chain: ActorChain { requester, through: Vec::new(), on_behalf_of: sponsor },
+                pep: PepKind::Mcp,
+                target: "mcp".to_owned(),
+                action: ActionName::parse("do").unwrap(),
+                resource: ResourceRef::new("Thing", "it").unwrap(),
+                arguments: Value::Null,
+                pins: Pins::default(),
+            };
+            let question = Question {
+                action: &action,
+                facts: &Facts::default(),
+                grade: Grade::Enforced,
+                directory: &directory,
+                votes: &[],
+                now: Timestamp::EPOCH,
+                evaluation: EvaluationId::from_bytes([0; 16]),
+            };
+            let scene = bundle.scene(&question).unwrap();
+            let counted = |people: BTreeSet<PersonId>| {
+                let tally = Tally { people, ..Tally::default() };
+                match bundle.ask_cedar(&scene, &question, Evidence::Counted(&tally)) {
+                    Ok(Answer::Allow(_)) => Vec::new(),
+                    Ok(Answer::Deny(rules)) => rules.iter().map(|rule| rule.id.clone()).collect(),
+                    Err(refusal) => panic!("{:?}", refusal.reason),
+                }
+            };
+            assert_eq!(counted(BTreeSet::from([sponsor])), [rule]);
+            assert_eq!(counted(BTreeSet::from([PersonId::from_bytes([7; 16])])), Vec::<String>::new());
+        }
+    }
+}
