@@ -113,6 +113,8 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     let first = first_start(&broker, &data, &operator, &options).await?;
     broker.load_policy().await?;
 
+    publish_key(&data, &broker)?;
+
     let (stop, stopping) = watch::channel(false);
     let app = App::new(placet_server::Parts {
         broker: broker.clone(),
@@ -229,6 +231,13 @@ async fn broker(
             ..placet_broker::Config::default()
         },
     }))
+}
+
+/// Writes the log's public key where the operator finds it, to hand to whoever verifies the log.
+fn publish_key(data: &Path, broker: &Broker) -> Result<(), UpError> {
+    let path = data.join("log.vkey");
+    let written = std::fs::write(&path, format!("{}\n", broker.verifier_key()));
+    written.map_err(|source| UpError::Io { path, source })
 }
 
 /// Whoever started this process.
@@ -470,6 +479,7 @@ impl Ready<'_> {
         writeln!(out, "  agents ask at      {agents}")?;
         writeln!(out, "  people decide at   {reviewers}")?;
         writeln!(out, "  data and policy    {data}")?;
+        writeln!(out, "  the log's key      {data}/log.vkey")?;
         writeln!(out, "\n{}\n", self.machine)?;
         if let (Some(first), Some(invitation)) = (&self.first, self.invitation()) {
             writeln!(out, "Shown once, and never again:\n")?;
