@@ -49,11 +49,13 @@ impl Broker {
     /// Everything about one request, with proofs. The export is an entry itself, and is in the log that it is proven
     /// against.
     pub async fn audit_bundle(&self, operator: &Operator, id: RequestId) -> Result<AuditFiles, CallError> {
-        let request = self.stored(id).await?.request;
+        self.stored(id).await?;
         let draft = drafts::operated(Kind::AuditExported, operator, ("request", id.to_string()));
         self.commit_once(Transition { entries: vec![self.seal(draft)], ..Transition::default() }).await?;
-        let note = self.publish().await?;
+        // In this order, as the request may go on meanwhile: every entry is in the checkpoint, every card in the request.
         let entries = self.entries_of(id).await?;
+        let request = self.stored(id).await?.request;
+        let note = self.publish().await?;
         let mut files = AuditFiles::new();
         files.insert("README.txt".to_owned(), README.as_bytes().to_vec());
         files.insert("vkey".to_owned(), format!("{}\n", self.verifier_key()).into_bytes());

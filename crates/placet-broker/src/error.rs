@@ -5,7 +5,7 @@ use std::time::Duration;
 use placet_core::id::RequestId;
 use placet_core::request::Rejection;
 use placet_core::review::VoteRefusal;
-use placet_store::{CommitError, ViewError};
+use placet_store::{CommitError, Requires, ViewError};
 
 /// Why a call was not carried out. The doors turn it into their own words; the codes are stable.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -123,12 +123,34 @@ impl From<ViewError> for Attempt {
 impl From<CommitError> for Attempt {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Stale(what) => Attempt::Stale(what),
-            CommitError::Refused(why) => {
-                Attempt::Failed(CallError::Invalid { code: "too_large", message: why, pointer: None })
+            // Deciding again does not turn the clock forward.
+            CommitError::Stale(what) if what == Requires::SteadyClock.as_str() => {
+                let why =
+                    "the machine's clock is behind the last entry, so nothing is granted or claimed: set it";
+                Attempt::Failed(CallError::Unavailable(why.to_owned()))
             }
+            CommitError::Stale(what) => Attempt::Stale(what),
+            // Whatever a caller can make too large was refused at the border.
+            CommitError::Refused(why) => Attempt::Failed(CallError::Internal(why)),
             CommitError::Unavailable(why) => Attempt::Failed(CallError::Unavailable(why)),
         }
+    }
+}
+
+/// What a caller is told when a precondition kept moving, or will not hold whatever is decided.
+pub(crate) fn moved(what: &str) -> CallError {
+    let conflict = |code, message: String| CallError::Conflict { code, message, request: None };
+    match what {
+        "before" => conflict("late", format!("{}.", Rejection::TooLate)),
+        "pending_below" => CallError::TooMany {
+            code: "pending_cap",
+            message: "Too many of your requests wait for people already.".to_owned(),
+            retry_after: Duration::from_secs(30),
+        },
+        _ => conflict(
+            "moved",
+            format!("What this was decided on keeps changing ({what}); nothing was done. Try again."),
+        ),
     }
 }
 

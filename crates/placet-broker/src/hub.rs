@@ -5,6 +5,7 @@
 //! that two hundred simultaneous votes queue instead of making each other stale; correctness never depends on it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::id::RequestId;
@@ -12,7 +13,10 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 /// Callers that wait, by request.
 #[derive(Default)]
-pub(crate) struct Hub(Mutex<HashMap<RequestId, Waiters>>);
+pub(crate) struct Hub {
+    waiting: Mutex<HashMap<RequestId, Waiters>>,
+    closed: AtomicBool,
+}
 
 struct Waiters {
     notify: Arc<Notify>,
@@ -29,7 +33,7 @@ pub(crate) struct Waiting<'a> {
 impl Hub {
     /// Takes a place. What changes from here on wakes [`Waiting::changed`].
     pub(crate) fn wait(&self, id: RequestId) -> Waiting<'_> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let waiters = all.entry(id).or_insert_with(|| Waiters { notify: Arc::new(Notify::new()), count: 0 });
         waiters.count += 1;
         Waiting { hub: self, id, notify: waiters.notify.clone() }
@@ -37,15 +41,26 @@ impl Hub {
 
     /// Wakes those who wait for this request.
     pub(crate) fn wake(&self, id: RequestId) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiters) = all.get(&id) {
             waiters.notify.notify_waiters();
         }
     }
 
+    /// Nothing will be told any more: nobody waits from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether waiting is in vain.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Wakes everybody: some changes were missed.
     pub(crate) fn wake_all(&self) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for waiters in all.values() {
             waiters.notify.notify_waiters();
         }
@@ -53,7 +68,8 @@ impl Hub {
 }
 
 impl Waiting<'_> {
-    /// A future that was registered before the caller looked, so that no change falls in between.
+    /// A future that was registered before the caller looked, so that no change falls in between. Making it registers
+    /// it: `notify_waiters` reaches also what was not polled yet.
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()
     }
@@ -61,7 +77,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut all = self.hub.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiters) = all.get_mut(&self.id) {
             waiters.count -= 1;
             if waiters.count == 0 {

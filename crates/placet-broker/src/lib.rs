@@ -25,6 +25,7 @@ mod hub;
 pub mod intake;
 pub mod limits;
 pub mod policies;
+mod publish;
 pub mod reconcile;
 pub mod review;
 mod show;
@@ -47,8 +48,8 @@ use placet_ledger::Signer;
 use placet_policy::Bundle;
 use placet_store::{Commit, Requires, StoredRequest, Transition, Views, Write};
 
-use error::Attempt;
 pub use error::CallError;
+use error::{Attempt, moved};
 use hub::{Hub, Locks};
 use limits::Limiter;
 
@@ -114,10 +115,11 @@ pub(crate) struct Inner {
     pub(crate) form_key: Secret,
     pub(crate) config: Config,
     pub(crate) active: ArcSwapOption<policies::Active>,
+    pub(crate) loading: tokio::sync::Mutex<()>,
     pub(crate) hub: Hub,
     pub(crate) locks: Locks,
     pub(crate) limiter: Limiter,
-    pub(crate) publisher: reconcile::PublisherSeat,
+    pub(crate) publisher: publish::PublisherSeat,
     pub(crate) log_dir: PathBuf,
 }
 
@@ -165,9 +167,10 @@ impl Broker {
             limiter: Limiter::new(parts.config.caps.clone()),
             config: parts.config,
             active: ArcSwapOption::empty(),
+            loading: tokio::sync::Mutex::default(),
             hub,
             locks: Locks::default(),
-            publisher: reconcile::PublisherSeat::new(parts.signer),
+            publisher: publish::PublisherSeat::new(parts.signer),
             log_dir: parts.log_dir,
         }))
     }
@@ -177,7 +180,7 @@ impl Broker {
         self.0.views.now()
     }
 
-    /// Hints that something changed, without saying what it is about.
+    /// Hints about what was committed. They say which request moved, so whoever passes them on leaves that out.
     pub fn hints(&self) -> tokio::sync::broadcast::Receiver<placet_store::Change> {
         self.0.views.changes()
     }
@@ -198,8 +201,10 @@ impl Broker {
         draft.seal(id, self.0.entropy.as_ref())
     }
 
-    /// Writes a transition of which a decision was part; `Stale` means: decide again.
+    /// Writes a transition of which a decision was part; `Stale` means: decide again. Nothing is written to a store that
+    /// contradicts what was published of it.
     pub(crate) async fn commit(&self, transition: Transition) -> Result<placet_store::Receipt, Attempt> {
+        self.trusted().await?;
         self.0.commit.commit(transition).await.map_err(Attempt::from)
     }
 
@@ -235,12 +240,4 @@ where
 pub(crate) fn successor(version: u64, mut next: Request) -> Write {
     next.version = version.saturating_add(1);
     Write::Request(Box::new(next))
-}
-
-fn moved(what: &str) -> CallError {
-    CallError::Conflict {
-        code: "moved",
-        message: format!("What this was decided on keeps changing ({what}); nothing was done. Try again."),
-        request: None,
-    }
 }

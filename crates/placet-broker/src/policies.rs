@@ -80,9 +80,15 @@ impl Broker {
         if let Some(active) = self.0.active.load_full().filter(|active| active.epoch == epoch) {
             return Ok(active);
         }
+        // One loads, and whoever came meanwhile takes what was loaded.
+        let _turn = self.0.loading.lock().await;
+        if let Some(active) = self.0.active.load_full().filter(|active| active.epoch == epoch) {
+            return Ok(active);
+        }
         let stored = self.0.views.active_bundle().await?;
         let stored = stored.ok_or_else(|| CallError::Unavailable("no policy bundle is active".to_owned()))?;
-        let bundle = load(stored.files).map_err(|findings| {
+        let files = stored.files;
+        let bundle = aside(move || load(files)).await?.map_err(|findings| {
             CallError::Internal(format!("the active bundle does not load: {}", all(&findings)))
         })?;
         if bundle.digest() != stored.digest {
@@ -113,14 +119,16 @@ impl Broker {
         operator: &Operator,
         files: BTreeMap<String, Vec<u8>>,
     ) -> Result<Staged, StageError> {
-        let loaded = Bundle::load(&BundleFiles::new(files.clone())).map_err(StageError::Invalid)?;
-        let failed: Vec<String> = loaded
-            .bundle
-            .run_tests()
-            .into_iter()
-            .filter(|case| !case.passed())
-            .map(|case| case.to_string())
-            .collect();
+        let bundle = BundleFiles::new(files.clone());
+        let (loaded, tests) = aside(move || {
+            let loaded = Bundle::load(&bundle)?;
+            let tests = loaded.bundle.run_tests();
+            Ok((loaded, tests))
+        })
+        .await?
+        .map_err(StageError::Invalid)?;
+        let failed: Vec<String> =
+            tests.into_iter().filter(|case| !case.passed()).map(|case| case.to_string()).collect();
         if !failed.is_empty() {
             return Err(StageError::TestsFail(failed));
         }
@@ -144,7 +152,7 @@ impl Broker {
     pub async fn activate(&self, operator: &Operator, digest: BundleDigest) -> Result<PolicyView, CallError> {
         let epoch = self.0.views.bundle_epoch().await?;
         let files = self.0.views.bundle(digest).await?.ok_or(CallError::NotFound)?;
-        load(files).map_err(|findings| CallError::Invalid {
+        aside(move || load(files)).await?.map_err(|findings| CallError::Invalid {
             code: "bundle_invalid",
             message: format!("The staged bundle does not load in this version: {}", all(&findings)),
             pointer: None,
@@ -162,6 +170,12 @@ impl Broker {
         self.commit_once(transition).await?;
         self.policy().await
     }
+}
+
+/// Compiling a bundle takes many milliseconds, in which others shall go on.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CallError::Internal(error.to_string()))
 }
 
 fn load(files: BTreeMap<String, Vec<u8>>) -> Result<Bundle, Vec<Finding>> {

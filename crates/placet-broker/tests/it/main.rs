@@ -1,6 +1,14 @@
 //! The broker over a real store and the real starter bundles: what is done, what is refused, and what is recorded.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail as a test does"
+)]
 
 mod deadlines;
+mod proof;
 mod refusals;
 mod retries;
 mod way;

@@ -1,9 +1,11 @@
 //! A broker in a temporary directory, with people and agents in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use placet_broker::directory::{NewAgent, NewPerson};
+use placet_broker::execution::ClaimedGrant;
 use placet_broker::intake::{Caller, Envelope, ExternalCall, Submitted};
 use placet_broker::review::{BallotInput, Review, Reviewer};
 use placet_broker::{Broker, CallError, Config, Parts, Seen};
@@ -11,11 +13,13 @@ use placet_core::c14n::Value;
 use placet_core::directory::{AgentKind, Operator};
 use placet_core::entry::Kind;
 use placet_core::id::RequestId;
+use placet_core::request::Request;
 use placet_core::review::Verdict;
 use placet_core::secret::Secret;
 use placet_ledger::note::Signer;
 use placet_ledger::vkey::KeyName;
 use placet_policy::BundleFiles;
+use placet_store::faulty::Faulty;
 use placet_store::keys::RootKeySource;
 use placet_store::sqlite::{Options, SqliteStore};
 use placet_store::{EntryFilter, Views};
@@ -29,20 +33,41 @@ pub(crate) struct World {
     pub(crate) operator: Operator,
     pub(crate) bot: Caller,
     pub(crate) store: Arc<SqliteStore>,
+    /// What broker sees of the store: commits fail or wait where a test says so.
+    pub(crate) faulty: Arc<Faulty>,
     pub(crate) data: TempDir,
 }
 
 /// A starter bundle's files.
-pub(crate) fn starter(name: &str) -> BundleFiles {
+pub(crate) fn starter(name: &str) -> BTreeMap<String, Vec<u8>> {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "placet", "starters", name].iter().collect();
-    BundleFiles::read_dir(&path).unwrap()
+    let files = BundleFiles::read_dir(&path).unwrap();
+    files.iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect()
+}
+
+/// A starter bundle in which a file says something else, without its tests, which may not fit any more.
+pub(crate) fn edited(name: &str, file: &str, from: &str, to: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = starter(name);
+    files.retain(|path, _| !path.starts_with("tests/"));
+    edit(&mut files, file, from, to);
+    files
+}
+
+/// Replaces a text in a file that has it.
+pub(crate) fn edit(files: &mut BTreeMap<String, Vec<u8>>, file: &str, from: &str, to: &str) {
+    let text = String::from_utf8(files[file].clone()).unwrap();
+    assert!(text.contains(from), "{file} does not say {from}");
+    files.insert(file.to_owned(), text.replace(from, to).into_bytes());
 }
 
 fn signer() -> Signer {
     Signer::from_seed(KeyName::parse("placet.test/ledger").unwrap(), &[7; 32])
 }
 
-fn open(data: &Path, clock: &Arc<ManualClock>, seed: u64) -> (Arc<SqliteStore>, Broker) {
+type Opened = (Arc<SqliteStore>, Arc<Faulty>, Broker);
+
+/// Opens store and broker in a directory.
+pub(crate) fn open(data: &Path, clock: &Arc<ManualClock>, seed: u64, config: Config) -> Opened {
     let entropy = Arc::new(SeededEntropy::new(seed));
     let options = Options {
         clock: clock.clone(),
@@ -51,27 +76,32 @@ fn open(data: &Path, clock: &Arc<ManualClock>, seed: u64) -> (Arc<SqliteStore>, 
         root_key: RootKeySource::Own,
     };
     let store = Arc::new(SqliteStore::open(data, options).unwrap());
+    let faulty = Arc::new(Faulty::scripted(store.clone(), []));
     let broker = Broker::new(Parts {
-        commit: store.clone(),
-        views: store.clone(),
+        commit: faulty.clone(),
+        views: faulty.clone(),
         entropy,
         short_code_key: Secret::new([1; 32]),
         form_key: Secret::new([2; 32]),
         signer: signer(),
         log_dir: data.join("log"),
-        config: Config::default(),
+        config,
     });
-    (store, broker)
+    (store, faulty, broker)
 }
 
 impl World {
     /// A world under this starter: `ann` operates placet and sponsors the agent `bot`; nobody reviews yet.
     pub(crate) async fn new(name: &str) -> World {
+        World::under(starter(name), Config::default()).await
+    }
+
+    /// The same under another bundle, with other numbers.
+    pub(crate) async fn under(files: BTreeMap<String, Vec<u8>>, config: Config) -> World {
         let data = tempfile::Builder::new().permissions(private()).tempdir().unwrap();
         let clock = Arc::new(ManualClock::default());
-        let (store, broker) = open(data.path(), &clock, 1);
+        let (store, faulty, broker) = open(data.path(), &clock, 1, config);
         let operator = Operator { uid: 1000, person: None };
-        let files = starter(name).iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
         let staged = broker.stage(&operator, files).await.unwrap();
         broker.activate(&operator, staged.digest).await.unwrap();
         broker.add_group(&operator, "reviewers").await.unwrap();
@@ -88,17 +118,28 @@ impl World {
         };
         let (_, token) = broker.add_agent(&operator, bot).await.unwrap();
         let bot = broker.authenticate_agent(token.expose()).await.unwrap();
-        World { broker, clock, operator, bot, store, data }
+        World { broker, clock, operator, bot, store, faulty, data }
+    }
+
+    /// Lets another bundle decide.
+    pub(crate) async fn activate(&self, files: BTreeMap<String, Vec<u8>>) {
+        let staged = self.broker.stage(&self.operator, files).await.unwrap();
+        self.broker.activate(&self.operator, staged.digest).await.unwrap();
     }
 
     /// The same data after the process was gone.
     pub(crate) async fn restarted(self) -> World {
-        let World { broker, clock, operator, bot, store, data } = self;
-        drop(broker);
-        drop(store);
-        let (store, broker) = open(data.path(), &clock, 2);
+        self.restarted_after(|_| ()).await
+    }
+
+    /// The same after something happened to the data in between.
+    pub(crate) async fn restarted_after(self, meanwhile: impl FnOnce(&Path)) -> World {
+        let World { broker, clock, operator, bot, store, faulty, data } = self;
+        drop((broker, faulty, store));
+        meanwhile(data.path());
+        let (store, faulty, broker) = open(data.path(), &clock, 2, Config::default());
         broker.load_policy().await.unwrap();
-        World { broker, clock, operator, bot, store, data }
+        World { broker, clock, operator, bot, store, faulty, data }
     }
 
     /// A person who reviews, signed in by a link.
@@ -139,6 +180,17 @@ impl World {
     ) -> Result<Seen, CallError> {
         let ballot = ballot(&self.review(reviewer, id).await, verdict);
         self.broker.vote(reviewer, id, ballot, "inbox").await
+    }
+
+    /// The request as it is stored now.
+    pub(crate) async fn stored(&self, id: RequestId) -> Request {
+        self.store.request(id).await.unwrap().unwrap().request
+    }
+
+    /// The agent claims its external request.
+    pub(crate) async fn claim(&self, request: &Request, value: &str) -> Result<ClaimedGrant, CallError> {
+        let digest = request.canonical.digest().to_string();
+        self.broker.claim_external(&self.bot, request.id, &digest, value).await
     }
 
     /// The kinds of all entries of a request, oldest first.
