@@ -80,6 +80,7 @@ impl Broker {
     /// The agent or pipeline that holds this bearer token.
     pub async fn authenticate_agent(&self, bearer: &str) -> Result<Caller, CallError> {
         let hash = hash_of(bearer, AGENT_PREFIX)?;
+        self.trusted().await?;
         let agent = self.0.views.agent_by_token(hash).await?.ok_or(CallError::Unauthenticated)?;
         let directory = self.0.views.directory().await?;
         // The sponsor has to stand too: nobody answers for an agent whose sponsor has gone.
@@ -91,6 +92,7 @@ impl Broker {
     /// The person that holds this API token.
     pub async fn reviewer_by_token(&self, bearer: &str) -> Result<Reviewer, CallError> {
         let hash = hash_of(bearer, PERSON_PREFIX)?;
+        self.trusted().await?;
         let token = self.0.views.token(hash).await?.ok_or(CallError::Unauthenticated)?;
         if self.now() >= token.expires_at {
             return Err(CallError::Unauthenticated);
@@ -108,6 +110,7 @@ impl Broker {
     /// The person whose session this cookie is, on the host that it began on.
     pub async fn reviewer_by_cookie(&self, cookie: &str, host: &str) -> Result<Reviewer, CallError> {
         let hash = hash_of(cookie, SESSION_PREFIX)?;
+        self.trusted().await?;
         let session = self.0.views.session(hash).await?.ok_or(CallError::Unauthenticated)?;
         if self.now() >= session.expires_at || session.host != host {
             return Err(CallError::Unauthenticated);
@@ -121,6 +124,22 @@ impl Broker {
         };
         let form_token = self.form_token(session.id)?;
         Ok(Reviewer { verified, name: person.name, session: Some(session), form_token })
+    }
+
+    /// Whether what a person was recognised by still stands, read anew.
+    pub(crate) async fn still_recognised(&self, reviewer: &Reviewer) -> Result<(), CallError> {
+        let stands = match (reviewer.verified.evidence, &reviewer.session) {
+            (Evidence::Session(id), Some(session)) => {
+                let stored = self.0.views.session(session.secret_hash).await?;
+                stored.is_some_and(|stored| stored.id == id && self.now() < stored.expires_at)
+            }
+            (Evidence::Session(_), None) => false,
+            (Evidence::Token(id), _) => {
+                let held = self.0.views.tokens_of(reviewer.verified.person).await?;
+                held.iter().any(|token| token.id == id && self.now() < token.expires_at)
+            }
+        };
+        if stands { Ok(()) } else { Err(CallError::Unauthenticated) }
     }
 
     async fn active(&self, id: placet_core::id::PersonId) -> Result<Person, CallError> {
@@ -188,20 +207,26 @@ impl Broker {
         };
         match self.commit_once(transition).await {
             // Somebody else was faster with the same link.
-            Err(CallError::Conflict { code: "moved", .. }) => Err(CallError::NotFound),
+            Err(CallError::Conflict { .. }) => {
+                self.note_refused_sign_in(secret).await?;
+                Err(CallError::NotFound)
+            }
             Err(error) => Err(error),
             Ok(_) => Ok(SignedIn { cookie, expires_at: session.expires_at, name: person.name }),
         }
     }
 
     /// A link that was used before, or ran out, is worth an entry: somebody may have read it. One that never was is not.
+    /// There is one entry a minute for each link, as anyone who has it could fill the ledger.
     async fn note_refused_sign_in(&self, secret: &str) -> Result<(), CallError> {
         let Ok(hash) = hash_of(secret, LINK_PREFIX) else { return Ok(()) };
         let Some(known) = self.0.views.invitation(hash).await? else { return Ok(()) };
+        let Some(refused) = self.0.limiter.sign_in_refused(known.id, self.now()) else { return Ok(()) };
         let draft = Draft::new(Kind::SignInRefused)
             .verdict(if known.consumed_at.is_some() { "used" } else { "expired" })
             .commit("link", Value::string(known.id.to_string()))
-            .commit("person", Value::string(known.person.to_string()));
+            .commit("person", Value::string(known.person.to_string()))
+            .commit("refused", Value::integer(i64::from(refused)));
         let entries = vec![self.seal(draft)];
         self.commit_once(Transition { entries, ..Transition::default() }).await.map(drop)
     }
@@ -214,7 +239,11 @@ impl Broker {
             writes: vec![Write::EndSession(session.id)],
             entries: vec![self.seal(signed(Kind::PersonSignedOut, session))],
         };
-        self.commit_once(transition).await.map(drop)
+        match self.commit_once(transition).await {
+            // It ended already, which is what was asked for.
+            Err(CallError::Conflict { .. }) => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// The operator that the kernel named, with the person that they are known to be.

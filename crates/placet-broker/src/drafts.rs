@@ -10,7 +10,7 @@ use placet_core::directory::Operator;
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::PersonId;
 use placet_core::request::{Execution, Outcome, Request};
-use placet_core::review::{Evidence, VerifiedReviewer, Vote, VoteRefusal};
+use placet_core::review::{Evidence, VerifiedReviewer, Vote};
 use placet_core::text::Untrusted;
 use placet_policy::Judgement;
 
@@ -118,12 +118,12 @@ pub(crate) fn vote_cast(request: &Request, vote: &Vote, channel: &'static str) -
 pub(crate) fn vote_refused(
     request: &Request,
     reviewer: &VerifiedReviewer,
-    refusal: VoteRefusal,
+    code: &'static str,
     channel: &'static str,
 ) -> Draft {
     Draft::new(Kind::VoteRefused)
         .about(request)
-        .verdict(refusal.code())
+        .verdict(code)
         .commit("digest", text(request.canonical.digest().to_string()))
         .commit("person", text(reviewer.person.to_string()))
         .commit("evidence", evidence_value(reviewer.evidence))

@@ -14,7 +14,8 @@ use placet_core::request::{Outcome, OutcomeKind, Rejection, Reporter, Request, S
 use placet_core::secret::Secret;
 use placet_core::text::Untrusted;
 use placet_core::time::Timestamp;
-use placet_store::{RequestFilter, Requires, Transition};
+use placet_store::{PAGE_MAX, RequestFilter, Requires, Transition};
+use tracing::warn;
 
 use crate::error::{Attempt, CallError, rejected};
 use crate::intake::Caller;
@@ -78,7 +79,7 @@ impl Broker {
     ) -> Result<ClaimedGrant, CallError> {
         self.take_call(caller.principal).await?;
         let seen = self.request_of(caller, id).await?;
-        self.claim_as(PepKind::External, &seen.stored.request, digest, claim).await
+        self.claim_as(PepKind::External, caller, &seen.stored.request, digest, claim).await
     }
 
     /// One of our enforcement points claims the grant of a request that it intercepted from this caller.
@@ -92,12 +93,13 @@ impl Broker {
         self.take_call(caller.principal).await?;
         let seen = self.request_of(caller, id).await?;
         let digest = seen.stored.request.canonical.digest().to_string();
-        self.claim_as(pep, &seen.stored.request, &digest, claim).await
+        self.claim_as(pep, caller, &seen.stored.request, &digest, claim).await
     }
 
     async fn claim_as(
         &self,
         pep: PepKind,
+        caller: &Caller,
         request: &Request,
         digest: &str,
         claim: &str,
@@ -120,8 +122,10 @@ impl Broker {
             return Err(self.claim_refused(request, error).await);
         }
         let _turn = self.0.locks.lock(id.as_bytes()).await;
-        match attempts(|| self.try_claim(pep, id, claim)).await {
-            Err(error @ CallError::Conflict { .. }) => Err(self.claim_refused(request, error).await),
+        match attempts(|| self.try_claim(pep, caller, id, claim)).await {
+            Err(error @ (CallError::Conflict { .. } | CallError::Unauthenticated)) => {
+                Err(self.claim_refused(request, error).await)
+            }
             answer => answer,
         }
     }
@@ -139,11 +143,18 @@ impl Broker {
     async fn try_claim(
         &self,
         pep: PepKind,
+        caller: &Caller,
         id: RequestId,
         claim: Sha256Digest,
     ) -> Result<ClaimedGrant, Attempt> {
         let request = self.stored(id).await?.request;
         let snapshot = self.snapshot().await?;
+        // A grant is its principal's, not its credential's: after a rotation the new token claims it, and the old one
+        // nothing, also if it passed the door just before. One who may not act at all is left to the third decision,
+        // which ends the grant.
+        if snapshot.directory.active_agent(caller.agent.id).is_some() {
+            snapshot.admits(caller)?;
+        }
         if let Some(execution) = request.holds_claim(claim) {
             // The same claim gets the same answer, as long as there is something to answer.
             return Ok(ClaimedGrant {
@@ -153,6 +164,13 @@ impl Broker {
             });
         }
         let (version, deadline) = (request.version, request.deadline());
+        if request.status() == Status::Granted {
+            // A grant that ran out lapses, whatever policy would say of it.
+            if deadline.is_some_and(|deadline| snapshot.now >= deadline) {
+                return Err(Attempt::Failed(rejected(Rejection::TooLate, id)));
+            }
+            self.secrets_of(&request).await?;
+        }
         let judgement = self.judge(&request, &snapshot);
         let mut requires = snapshot.requires();
         if judgement.decision.effect != Effect::Permit && request.status() == Status::Granted {
@@ -192,30 +210,36 @@ impl Broker {
     }
 
     /// The secrets that a claimed execution was approved with, by environment variable. Only for the enforcement point
-    /// that holds the execution.
+    /// that holds the execution, and only as long as it holds it.
     pub async fn secrets_for(
         &self,
         id: RequestId,
         execution: ExecutionId,
     ) -> Result<BTreeMap<String, Secret>, CallError> {
+        self.trusted().await?;
         let request = self.stored(id).await?.request;
-        if request.status() != Status::Executing || request.execution().map(|held| held.id) != Some(execution)
-        {
-            return Err(rejected(Rejection::OtherExecution, id));
+        let held = request.execution().filter(|held| held.id == execution);
+        let held = held.filter(|_| request.status() == Status::Executing);
+        let held = held.ok_or_else(|| rejected(Rejection::OtherExecution, id))?;
+        if held.executor == PepKind::External {
+            return Err(rejected(Rejection::NotTheExecutor, id));
         }
-        let mut released = BTreeMap::new();
+        if self.now() >= held.lease_until {
+            return Err(rejected(Rejection::TooLate, id));
+        }
+        self.secrets_of(&request).await
+    }
+
+    /// Exactly the versions that were reviewed: a newer one was not, and one that was removed is gone.
+    async fn secrets_of(&self, request: &Request) -> Result<BTreeMap<String, Secret>, CallError> {
+        let mut secrets = BTreeMap::new();
         for (variable, SecretVersion { name, version }) in &request.action.pins.secrets {
             let secret = self.0.views.secret(name.clone(), *version).await?;
-            let secret = secret.ok_or_else(|| {
-                CallError::conflict(
-                    "secret_gone",
-                    format!("The secret {name}@{version} is not stored any more."),
-                    id,
-                )
-            })?;
-            released.insert(variable.clone(), secret);
+            let gone = || format!("The secret {name}@{version} is not stored any more.");
+            let secret = secret.ok_or_else(|| CallError::conflict("secret_gone", gone(), request.id))?;
+            secrets.insert(variable.clone(), secret);
         }
-        Ok(released)
+        Ok(secrets)
     }
 
     /// The agent reports what became of its own external execution. It is the agent's word.
@@ -262,7 +286,7 @@ impl Broker {
                 reported_by,
                 at: now,
             };
-            if is_repeated(&request, execution, &outcome) {
+            if is_repeated(&request, execution, ended.kind, &outcome) {
                 return Ok(());
             }
             let (version, deadline) = (request.version, request.deadline());
@@ -281,40 +305,54 @@ impl Broker {
     }
 
     /// After a restart: executions that this process's enforcement points held ended with it, and nobody knows how.
-    /// Whatever they left running has to be gone before this is called.
+    /// Whatever they left running has to be gone before this is called. One that cannot be written stays executing until
+    /// its lease runs out.
     pub async fn abandon_executions(&self, pep: PepKind, why: &str) -> Result<usize, CallError> {
         let mut abandoned = 0;
         let mut before = None;
         loop {
-            let filter = RequestFilter {
-                principal: None,
-                statuses: vec![Status::Executing],
-                before,
-                limit: placet_store::PAGE_MAX,
-            };
+            let statuses = vec![Status::Executing];
+            let filter = RequestFilter { principal: None, statuses, before, limit: PAGE_MAX };
             let page = self.0.views.requests(filter).await?;
             let Some(last) = page.last() else { return Ok(abandoned) };
             before = Some(last.request.id);
-            for stored in page.into_iter().filter(|stored| stored.request.action.pep == pep) {
-                let request = stored.request;
-                let (version, id) = (request.version, request.id);
-                let next = request.abandon(why, self.now()).map_err(|rejection| rejected(rejection, id))?;
-                let (held, outcome) = (next.execution().cloned(), next.outcome().cloned());
-                let entry = held
-                    .zip(outcome)
-                    .map(|(held, outcome)| self.seal(drafts::finished(&next, &held, &outcome)));
-                let writes = vec![successor(version, next)];
-                let entries = entry.into_iter().collect();
-                self.commit_once(Transition { requires: Vec::new(), writes, entries }).await?;
-                abandoned += 1;
+            for stored in page.iter().filter(|stored| stored.request.action.pep == pep) {
+                let id = stored.request.id;
+                let _turn = self.0.locks.lock(id.as_bytes()).await;
+                match attempts(|| self.try_abandon(id, why)).await {
+                    Ok(()) => abandoned += 1,
+                    Err(CallError::Conflict { .. }) => {}
+                    Err(error) => {
+                        warn!(request.id = %id, error = %error, "an execution could not be abandoned");
+                    }
+                }
             }
         }
+    }
+
+    async fn try_abandon(&self, id: RequestId, why: &str) -> Result<(), Attempt> {
+        let request = self.stored(id).await?.request;
+        let version = request.version;
+        let next = request.abandon(why, self.now()).map_err(|rejection| rejected(rejection, id))?;
+        let ended = next.execution().zip(next.outcome());
+        let entries = ended
+            .map(|(held, outcome)| self.seal(drafts::finished(&next, held, outcome)))
+            .into_iter()
+            .collect();
+        let writes = vec![successor(version, next)];
+        self.commit(Transition { requires: Vec::new(), writes, entries }).await.map(drop)
     }
 }
 
 /// The same report came before: it gets the same answer.
-fn is_repeated(request: &Request, execution: ExecutionId, outcome: &Outcome) -> bool {
-    request.execution().is_some_and(|held| held.id == execution)
+fn is_repeated(request: &Request, execution: ExecutionId, kind: OutcomeKind, outcome: &Outcome) -> bool {
+    let status = match kind {
+        OutcomeKind::Succeeded => Status::Succeeded,
+        OutcomeKind::Failed => Status::Failed,
+        OutcomeKind::Unknown => Status::Unknown,
+    };
+    request.status() == status
+        && request.execution().is_some_and(|held| held.id == execution)
         && request.outcome().is_some_and(|known| {
             known.summary == outcome.summary
                 && known.measures == outcome.measures

@@ -139,7 +139,7 @@ impl Broker {
             }
             let facts = snapshot
                 .bundle
-                .map_external(&action, &resource, &call.arguments)
+                .map_external(&action, &call.arguments)
                 .map_err(|refusal| CallError::invalid("bad_arguments", refusal.to_string(), "/arguments"))?;
             let action = ActionRequest {
                 tenant: self.0.config.tenant.clone(),
@@ -164,6 +164,11 @@ impl Broker {
         call: InterceptedCall,
     ) -> Result<Submitted, CallError> {
         self.take_call(caller.principal).await?;
+        if call.pep == PepKind::External {
+            // What nobody intercepted has a door of its own, with rules of its own.
+            let message = "an intercepted call comes from an enforcement point";
+            return Err(CallError::invalid("bad_pep", message, "/pep"));
+        }
         let argv = argv_of(&call.arguments)?;
         attempts(|| async {
             let snapshot = self.snapshot().await?;
@@ -234,6 +239,7 @@ impl Broker {
     async fn take_in(&self, caller: &Caller, call: Call, snapshot: Snapshot) -> Result<Submitted, Attempt> {
         let digest = call.canonical.digest();
         let _turn = self.0.locks.lock(digest.as_bytes()).await;
+        snapshot.admits(caller)?;
         let key = match &call.key {
             Some(key) => self.0.views.key(caller.principal, key.clone()).await?,
             None => None,
@@ -250,7 +256,7 @@ impl Broker {
                 "This action was started before and nobody knows how it ended. A person has to resolve that first.",
                 request,
             ))),
-            Retry::Attach(request) => self.attach(caller, request, &call, &snapshot).await,
+            Retry::Attach(request) => self.attach(caller, request, &call, key, &snapshot).await,
             Retry::New => self.open(caller, call, key, twin, snapshot).await,
         }
     }
@@ -261,20 +267,19 @@ impl Broker {
         caller: &Caller,
         id: RequestId,
         call: &Call,
+        known: Option<KeyRecord>,
         snapshot: &Snapshot,
     ) -> Result<Submitted, Attempt> {
         let stored = self.stored(id).await?;
-        let entry = self.seal(drafts::attached(&stored.request, call.justification.as_ref()));
-        let mut writes = Vec::new();
-        if let Some(key) = &call.key {
+        let entries = vec![self.seal(drafts::attached(&stored.request, call.justification.as_ref()))];
+        let (mut requires, mut writes) = (snapshot.requires(), Vec::new());
+        if let (Some(key), None) = (&call.key, known) {
             // A key that comes with a repeated call stands for the same request from now on.
             let record = KeyRecord { digest: call.canonical.digest(), request: id, at: snapshot.now };
-            if self.0.views.key(caller.principal, key.clone()).await?.is_none() {
-                writes.push(Write::Key(caller.principal, key.clone(), record));
-            }
+            requires.push(Requires::Key(caller.principal, key.clone(), None));
+            writes.push(Write::Key(caller.principal, key.clone(), record));
         }
-        let entries = vec![entry];
-        self.commit(Transition { requires: Vec::new(), writes, entries }).await?;
+        self.commit(Transition { requires, writes, entries }).await?;
         Ok(Submitted { seen: self.seen(self.stored(id).await?).await?, new: false })
     }
 
@@ -383,7 +388,7 @@ impl Broker {
         Ok(all)
     }
 
-    /// Waits until the request is newer than this version, or the time is up, and gives it as it is then.
+    /// Waits until the request is newer than this version, or the time is up, or placet stops, and gives it as it is then.
     pub async fn wait_of(
         &self,
         caller: &Caller,
@@ -398,8 +403,11 @@ impl Broker {
         loop {
             // Registered before looking, so that no change falls in between.
             let changed = place.changed();
+            // Who waits may wait for long: what they knew of themselves may be over.
+            self.snapshot().await?.admits(caller)?;
             let seen = self.request_of(caller, id).await?;
-            if seen.stored.request.version > known || !seen.stored.request.status().is_open() {
+            let request = &seen.stored.request;
+            if request.version > known || !request.status().is_open() || self.0.hub.is_closed() {
                 return Ok(seen);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
@@ -414,12 +422,14 @@ impl Broker {
         self.request_of(caller, id).await?;
         let _turn = self.0.locks.lock(id.as_bytes()).await;
         attempts(|| async {
+            let snapshot = self.snapshot().await?;
+            snapshot.admits(caller)?;
             let request = self.stored(id).await?.request;
             let (version, now) = (request.version, self.now());
             let next = request.cancel(now).map_err(|rejection| rejected(rejection, id))?;
             let entries = vec![self.seal(drafts::ended(Kind::RequestCancelled, &next))];
             let writes = vec![successor(version, next)];
-            self.commit(Transition { requires: Vec::new(), writes, entries }).await?;
+            self.commit(Transition { requires: snapshot.requires(), writes, entries }).await?;
             Ok(())
         })
         .await?;
@@ -461,8 +471,9 @@ fn checked(
 
 /// Who asks on whose behalf: the sponsor, or a person that the agent is registered to act for.
 fn chain(caller: &Caller, envelope: &Envelope, directory: &Directory) -> Result<ActorChain, CallError> {
+    let agent = directory.active_agent(caller.agent.id).ok_or(CallError::Unauthenticated)?;
     let on_behalf_of = match &envelope.on_behalf_of {
-        None => caller.agent.sponsor,
+        None => agent.sponsor,
         Some(text) => {
             let refused = || {
                 CallError::forbidden(
@@ -471,7 +482,6 @@ fn chain(caller: &Caller, envelope: &Envelope, directory: &Directory) -> Result<
                 )
             };
             let person = PersonId::parse(text).map_err(|_| refused())?;
-            let agent = directory.active_agent(caller.agent.id).ok_or(CallError::Unauthenticated)?;
             if agent.sponsor != person && !agent.acts_for.contains(&person) {
                 return Err(refused());
             }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use placet_core::action::{ActionRequest, Principal};
+use placet_core::id::InvitationId;
 use placet_core::time::Timestamp;
 
 use crate::error::CallError;
@@ -33,7 +34,8 @@ const DENIALS_MAX: usize = 3;
 const DENIALS_WINDOW: Duration = Duration::from_secs(600);
 /// A summary entry about refused calls at most so often for each credential.
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
-/// Credentials and triples remembered at once; beyond it the oldest are forgotten.
+/// Credentials, triples and links remembered at once; beyond it those are forgotten that hold nobody back any more. All of
+/// them are of people and operators making, so that no caller can make up a new one.
 const REMEMBERED_MAX: usize = 100_000;
 
 /// Counts calls and denials.
@@ -46,6 +48,14 @@ pub(crate) struct Limiter {
 struct State {
     buckets: HashMap<Principal, Bucket>,
     denials: HashMap<Triple, VecDeque<Timestamp>>,
+    links: HashMap<InvitationId, Refusals>,
+}
+
+/// Refusals of one thing since the last entry about them.
+#[derive(Default)]
+struct Refusals {
+    count: u32,
+    noted_at: Option<Timestamp>,
 }
 
 type Triple = (Principal, String, String);
@@ -54,8 +64,7 @@ struct Bucket {
     /// Thousandths of a call that may still be made.
     tokens: u64,
     filled_at: Timestamp,
-    refused: u32,
-    summarised_at: Option<Timestamp>,
+    refused: Refusals,
 }
 
 /// A cap was reached.
@@ -112,6 +121,15 @@ impl Limiter {
         state.bucket(principal, per_minute, now).refuse(code, message, retry_after, now)
     }
 
+    /// A sign-in link was refused: how many refusals the entry that is due stands for.
+    pub(crate) fn sign_in_refused(&self, link: InvitationId, now: Timestamp) -> Option<u32> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.links.len() >= REMEMBERED_MAX {
+            state.links.retain(|_, link| link.noted_at.is_some_and(|at| now.since(at) < SUMMARY_EVERY));
+        }
+        state.links.entry(link).or_default().another(now)
+    }
+
     /// Remembers a denial.
     pub(crate) fn denied(&self, action: &ActionRequest, now: Timestamp) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,23 +168,28 @@ impl State {
         self.buckets.entry(principal).or_insert(Bucket {
             tokens: per_minute * 1000,
             filled_at: now,
-            refused: 0,
-            summarised_at: None,
+            refused: Refusals::default(),
         })
     }
 }
 
 impl Bucket {
     fn refuse(&mut self, code: &'static str, message: &str, retry_after: Duration, now: Timestamp) -> Capped {
-        self.refused = self.refused.saturating_add(1);
-        let due = self.summarised_at.is_none_or(|at| now.since(at) >= SUMMARY_EVERY);
-        let summary = due.then_some(self.refused);
-        if due {
-            self.refused = 0;
-            self.summarised_at = Some(now);
-        }
+        let summary = self.refused.another(now);
         let retry_after = retry_after.max(Duration::from_secs(1));
         Capped { error: CallError::TooMany { code, message: message.to_owned(), retry_after }, summary }
+    }
+}
+
+impl Refusals {
+    /// One more. Gives how many the entry that is due stands for; none if there was one within the minute.
+    fn another(&mut self, now: Timestamp) -> Option<u32> {
+        self.count = self.count.saturating_add(1);
+        if self.noted_at.is_some_and(|at| now.since(at) < SUMMARY_EVERY) {
+            return None;
+        }
+        self.noted_at = Some(now);
+        Some(std::mem::take(&mut self.count))
     }
 }
 

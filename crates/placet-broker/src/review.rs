@@ -5,7 +5,7 @@ use placet_core::c14n::Value;
 use placet_core::decision::{Decision, Effect, ForbidReason, Tally};
 use placet_core::digest::{ActionDigest, Sha256Digest, ShortCode};
 use placet_core::directory::Session;
-use placet_core::entry::Sealed;
+use placet_core::entry::{Kind, Sealed};
 use placet_core::id::{PersonId, RequestId};
 use placet_core::request::{Request, State, Status};
 use placet_core::review::{Ballot, REASON_MAX, Verdict, VerifiedReviewer, Vote, VoteRefusal, Voted, vote};
@@ -121,15 +121,26 @@ impl Broker {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let mut lines = Vec::new();
         let mut before = filter.before;
+        // Nobody may decide on anything else, and the past is long.
+        let decidable = |status: &Status| matches!(status, Status::Pending | Status::Granted);
+        let wanted: Vec<Status> =
+            if filter.statuses.is_empty() { Status::ALL.to_vec() } else { filter.statuses };
+        let wanted: Vec<Status> =
+            wanted.into_iter().filter(|status| !filter.mine || decidable(status)).collect();
+        if wanted.is_empty() {
+            return Ok(lines);
+        }
         loop {
-            let statuses = filter.statuses.clone();
+            let statuses = wanted.clone();
             let page = RequestFilter { principal: None, statuses, before, limit: PAGE_MAX };
             let page = self.0.views.requests(page).await?;
             let whole = page.len() == PAGE_MAX;
             before = page.last().map(|stored| stored.request.id);
             for stored in page.into_iter().filter(|stored| stored.request.reviewed) {
-                let standing = my_standing(&stored.request, reviewer, &snapshot);
-                let may_vote = standing.deny.is_ok() || standing.approve.is_ok();
+                let may_vote = decidable(&stored.request.status()) && {
+                    let standing = my_standing(&stored.request, reviewer, &snapshot);
+                    standing.deny.is_ok() || standing.approve.is_ok()
+                };
                 if filter.mine && !may_vote {
                     continue;
                 }
@@ -200,6 +211,13 @@ impl Broker {
     ) -> Result<Option<placet_core::action::ActionRequest>, Attempt> {
         let request = self.stored(id).await?.request;
         let snapshot = self.snapshot().await?;
+        // After the snapshot: whatever ends a session or a token moves the directory's epoch too. The disabled are told so.
+        let active = snapshot.directory.active_person(reviewer.verified.person).is_some();
+        if let (true, Err(error)) = (active, self.still_recognised(reviewer).await) {
+            let entry = drafts::vote_refused(&request, &reviewer.verified, error.code(), channel);
+            self.commit(Transition { entries: vec![self.seal(entry)], ..Transition::default() }).await?;
+            return Err(Attempt::Failed(error));
+        }
         let shown = self.shown(&request, &snapshot).await?;
         let standing = snapshot.standing(&request, &reviewer.verified, ballot.verdict);
         let (version, deadline) = (request.version, request.deadline());
@@ -210,7 +228,8 @@ impl Broker {
         let voted = match voted {
             Ok(voted) => voted,
             Err(refusal) => {
-                let entry = self.seal(drafts::vote_refused(&before, &reviewer.verified, refusal, channel));
+                let entry =
+                    self.seal(drafts::vote_refused(&before, &reviewer.verified, refusal.code(), channel));
                 self.commit(Transition { entries: vec![entry], ..Transition::default() }).await?;
                 return Err(Attempt::Failed(vote_refused(refusal, id)));
             }
@@ -274,6 +293,9 @@ impl Broker {
             requires.push(Requires::SteadyClock);
         }
         entries.push(self.seal(drafts::decided(&next, &judgement, "vote")));
+        if next.status() == Status::Refused {
+            entries.push(self.seal(drafts::ended(Kind::RequestRefusedLater, &next)));
+        }
         Ok((next, entries))
     }
 
@@ -308,6 +330,7 @@ impl Broker {
         attempts(|| async {
             let request = self.stored(id).await?.request;
             let snapshot = self.snapshot().await?;
+            self.still_recognised(reviewer).await?;
             let person = reviewer.verified.person;
             if snapshot.directory.active_person(person).is_none() {
                 return Err(Attempt::Failed(vote_refused(VoteRefusal::Disabled, id)));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use placet_core::action::{ActionRequest, Facts, Grade, Principal};
 use placet_core::decision::Tally;
-use placet_core::directory::Directory;
+use placet_core::directory::{Agent, Directory};
 use placet_core::id::EvaluationId;
 use placet_core::request::{Request, Status};
 use placet_core::review::{Assurance, Standing, Verdict, VerifiedReviewer, Vote};
@@ -12,6 +12,7 @@ use placet_policy::{Judgement, Question};
 use placet_store::StoredRequest;
 
 use crate::error::CallError;
+use crate::intake::Caller;
 use crate::{Broker, Seen, Snapshot};
 
 impl Broker {
@@ -48,6 +49,17 @@ pub(crate) fn name_of(principal: Principal, directory: &Directory) -> String {
 }
 
 impl Snapshot {
+    /// Whether the credential that the caller was recognised by still opens the door: it may have been revoked, or
+    /// rotated, since the call began.
+    pub(crate) fn admits(&self, caller: &Caller) -> Result<(), CallError> {
+        let known = self.directory.active_agent(caller.agent.id);
+        let same = |agent: &Agent| {
+            agent.principal() == caller.principal
+                && agent.credential_version == caller.agent.credential_version
+        };
+        if known.is_some_and(same) { Ok(()) } else { Err(CallError::Unauthenticated) }
+    }
+
     /// One decision of policy under this snapshot.
     pub(crate) fn decide(
         &self,
@@ -75,7 +87,7 @@ impl Snapshot {
         verdict: Verdict,
     ) -> Standing {
         let standing = |question: &Question<'_>| self.bundle.standing(question, reviewer, verdict);
-        self.with_question(request, &[], standing).unwrap_or_else(|| Standing {
+        let mut standing = self.with_question(request, &[], standing).unwrap_or_else(|| Standing {
             active: self.directory.active_person(reviewer.person).is_some(),
             roles: BTreeSet::new(),
             conflict: self.directory.conflicts(&request.action.chain).get(&reviewer.person).copied(),
@@ -84,7 +96,11 @@ impl Snapshot {
             vouched_counts: false,
             token_may_approve: false,
             assurance_min: Assurance::L3,
-        })
+        });
+        // An operator whom the directory does not know may be anyone, also somebody in conflict: what they let in is
+        // vouched. Otherwise it would pay not to be known.
+        standing.vouched |= reviewer.minted_by.is_none();
+        standing
     }
 
     /// Asks about a stored request, if its facts can be read under this bundle.

@@ -7,9 +7,12 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
+mod claims;
 mod deadlines;
 mod proof;
+mod races;
 mod refusals;
 mod retries;
+mod waiting;
 mod way;
 mod world;
