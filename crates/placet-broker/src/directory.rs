@@ -73,6 +73,16 @@ impl Broker {
         if directory.people.values().any(|person| person.status == Status::Active && person.name == name) {
             return Err(taken(&name));
         }
+        let holder = |person: &&Person| new.operator_uid.is_some() && person.operator_uid == new.operator_uid;
+        if let Some(holder) = directory.people.values().find(holder) {
+            // One user of the operating system as two persons could vouch for the one as the other.
+            let name = placet_core::text::visible(&holder.name);
+            return Err(CallError::Conflict {
+                code: "operator_taken",
+                message: format!("This operating system user is {name} already."),
+                request: None,
+            });
+        }
         let groups = existing_groups(&directory, &new.groups)?;
         let now = self.now();
         let email = new.email.map(|email| checked_name(&email)).transpose()?;
@@ -130,7 +140,10 @@ impl Broker {
         };
         let draft = drafts::operated(Kind::PersonInvited, operator, ("person", person.id.to_string()))
             .commit("link", Value::string(invitation.id.to_string()));
-        let writes = vec![Write::EndAccess(person.id), Write::Invitation(invitation)];
+        // The person is written as they are, which moves the directory's epoch: what an ended session is doing right now
+        // is decided anew, and refused.
+        let writes =
+            vec![Write::EndAccess(person.id), Write::Person(person.clone()), Write::Invitation(invitation)];
         self.change(directory, writes, draft).await?;
         Ok(Invited { person, secret, expires_at })
     }
@@ -140,6 +153,8 @@ impl Broker {
         let directory = self.directory().await?;
         let mut person = find_person(&directory, who)?;
         person.status = Status::Disabled;
+        // The operating system's user may be somebody else's from now on. Until then nobody knows who it is.
+        person.operator_uid = None;
         let draft = drafts::operated(Kind::PersonChanged, operator, ("person", person.id.to_string()))
             .verdict("disabled");
         let writes = vec![Write::EndAccess(person.id), Write::Person(person.clone())];
@@ -181,8 +196,20 @@ impl Broker {
     pub async fn revoke_token(&self, operator: &Operator, token: &str) -> Result<(), CallError> {
         let directory = self.directory().await?;
         let id = TokenId::parse(token).map_err(|_| CallError::NotFound)?;
-        let draft = drafts::operated(Kind::TokenRevoked, operator, ("token", id.to_string()));
-        self.change(&directory, vec![Write::RevokeToken(id)], draft).await
+        let holder = self.holder_of(&directory, id).await?;
+        let draft = drafts::operated(Kind::TokenRevoked, operator, ("token", id.to_string()))
+            .commit("person", Value::string(holder.id.to_string()));
+        // As with a link: what the token is doing right now is decided anew.
+        self.change(&directory, vec![Write::RevokeToken(id), Write::Person(holder)], draft).await
+    }
+
+    async fn holder_of(&self, directory: &Directory, token: TokenId) -> Result<Person, CallError> {
+        for person in directory.people.values() {
+            if self.0.views.tokens_of(person.id).await?.iter().any(|held| held.id == token) {
+                return Ok(person.clone());
+            }
+        }
+        Err(CallError::NotFound)
     }
 
     /// Adds an agent or pipeline, and mints its bearer token.
@@ -303,18 +330,19 @@ impl Broker {
     ) -> Result<(), CallError> {
         let directory = self.directory().await?;
         let group = existing_group(&directory, name)?;
-        let (write, subject) = match find_person(&directory, who) {
-            Ok(mut person) => {
+        let (write, subject) = match (find_person(&directory, who), find_agent(&directory, who)) {
+            (Ok(mut person), Err(CallError::NotFound)) => {
                 change(&mut person.groups, group);
                 let id = person.id.to_string();
                 (Write::Person(person), id)
             }
-            Err(_) => {
-                let mut agent = find_agent(&directory, who)?;
+            (Err(CallError::NotFound), Ok(mut agent)) => {
                 change(&mut agent.groups, group);
                 let id = agent.id.to_string();
                 (Write::Agent(agent), id)
             }
+            (Ok(_), Ok(_)) => return Err(ambiguous()),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         let draft = drafts::operated(Kind::GroupChanged, operator, ("group", name.to_owned()))
             .verdict(word)
@@ -343,6 +371,10 @@ fn checked_name(name: &str) -> Result<String, CallError> {
     if name.is_empty() || name.len() > NAME_MAX || placet_core::text::visible(name) != name {
         return Err(CallError::invalid("bad_name", "write 1 to 200 visible characters", "/name"));
     }
+    // Ids and names stand in the same places: a name that reads like an id would be taken for whose it is.
+    if PersonId::parse(name).is_ok() || AgentId::parse(name).is_ok() {
+        return Err(CallError::invalid("bad_name", "a name must not be written like an id", "/name"));
+    }
     Ok(name.to_owned())
 }
 
@@ -369,21 +401,28 @@ fn group_list(groups: &BTreeSet<GroupName>) -> Value {
 
 /// An active person by id, or by name if only one has it.
 fn find_person(directory: &Directory, who: &str) -> Result<Person, CallError> {
-    let matches = |person: &&Person| person.id.to_string() == who || person.name == who;
-    let mut found =
-        directory.people.values().filter(|person| person.status == Status::Active).filter(matches);
+    let active = directory.people.values().filter(|person| person.status == Status::Active);
+    only(active.filter(|person| person.id.to_string() == who || person.name == who))
+}
+
+/// An active agent by id, or by name if only one has it.
+fn find_agent(directory: &Directory, which: &str) -> Result<Agent, CallError> {
+    let active = directory.agents.values().filter(|agent| agent.status == Status::Active);
+    only(active.filter(|agent| agent.id.to_string() == which || agent.name == which))
+}
+
+fn only<'a, T: Clone + 'a>(mut found: impl Iterator<Item = &'a T>) -> Result<T, CallError> {
     match (found.next(), found.next()) {
-        (Some(person), None) => Ok(person.clone()),
-        (Some(_), Some(_)) => {
-            Err(CallError::invalid("ambiguous", "more than one has this name: use the id", "/person"))
-        }
+        (Some(one), None) => Ok(one.clone()),
+        (Some(_), Some(_)) => Err(ambiguous()),
         (None, _) => Err(CallError::NotFound),
     }
 }
 
-/// An active agent by id or name.
-fn find_agent(directory: &Directory, which: &str) -> Result<Agent, CallError> {
-    let matches = |agent: &&Agent| agent.id.to_string() == which || agent.name == which;
-    let mut found = directory.agents.values().filter(|agent| agent.status == Status::Active).filter(matches);
-    found.next().cloned().ok_or(CallError::NotFound)
+fn ambiguous() -> CallError {
+    CallError::Invalid {
+        code: "ambiguous",
+        message: "more than one has this name: use the id".to_owned(),
+        pointer: None,
+    }
 }

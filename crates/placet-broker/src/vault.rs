@@ -35,7 +35,8 @@ impl Broker {
             let message = "a secret has 6 to 65536 bytes, none of them NUL";
             return Err(CallError::invalid("bad_secret", message, "/value"));
         }
-        let known = self.version_of(name).await?;
+        // Also a removed secret had versions: a number that was reviewed never stands for another value.
+        let known = self.0.views.secret_version(name.to_owned()).await?;
         let version = known.saturating_add(1);
         let draft = drafts::operated(Kind::SecretSet, operator, ("secret", name.to_owned()))
             .commit("version", Value::integer(i64::from(version)));

@@ -9,10 +9,12 @@
 
 mod claims;
 mod deadlines;
+mod operators;
 mod proof;
 mod races;
 mod refusals;
 mod retries;
+mod votes;
 mod waiting;
 mod way;
 mod world;
