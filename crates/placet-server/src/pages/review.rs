@@ -9,7 +9,7 @@ use placet_broker::card::Card;
 use placet_broker::review::{BallotInput, Review, Reviewer, VoteLine};
 use placet_core::action::PepKind;
 use placet_core::directory::Directory;
-use placet_core::request::{Request as ActionRequest, State as Stands, Status};
+use placet_core::request::{Reporter, Request as ActionRequest, State as Stands, Status};
 use placet_core::review::{Verdict, VoteRefusal};
 
 use super::view::{Deadline, When, deadline, deadline_word, when};
@@ -57,6 +57,7 @@ struct OutcomeView {
     measures: Vec<(String, String)>,
     result: Option<String>,
     reported_by: &'static str,
+    agents_word: bool,
     at: When,
     resolution: Option<String>,
 }
@@ -178,6 +179,7 @@ fn outcome(request: &ActionRequest) -> Option<OutcomeView> {
         measures: outcome.measures.iter().map(measure).collect(),
         result: outcome.result.map(|digest| digest.to_string()),
         reported_by: outcome.reported_by.as_str(),
+        agents_word: outcome.reported_by == Reporter::Agent,
         at: when(outcome.at),
         resolution: request.resolution.as_ref().map(|resolution| resolution.text.visible()),
     })
