@@ -16,7 +16,7 @@ pub(crate) async fn run(command: Agent, admin: &Admin, output: Output) -> Result
             show_token(&credential, output)?;
         }
         Agent::Rotate { which } => {
-            let credential: AgentCredential = admin.post(&["agents", &which, "token"], Body::Empty).await?;
+            let credential: AgentCredential = admin.post(&["agents", &which, "rotate"], Body::Empty).await?;
             show_token(&credential, output)?;
         }
         Agent::Revoke { which } => {

@@ -177,7 +177,7 @@ async fn fetch(admin: &Admin, id: &str, directory: &Path, output: Output) -> Res
         return Err(Failure::new(Exit::Usage, format!("write {}: it is there already", directory.display()))
             .hint("Name another directory with -o."));
     }
-    let bundle: FilesDocument = admin.post(&["audit", "bundle", id], Body::Empty).await?;
+    let bundle: FilesDocument = admin.post(&["audit", "bundles", id], Body::Empty).await?;
     let failed = |path: &Path, error: std::io::Error| {
         Failure::new(Exit::Usage, format!("write {}: {error}", path.display()))
     };

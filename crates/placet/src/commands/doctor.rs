@@ -157,18 +157,20 @@ fn private(path: &Path, name: &str, checks: &mut Checks) {
 }
 
 fn disk(dir: &Path, checks: &mut Checks) {
-    let Some(at) = dir.ancestors().find(|at| at.is_dir()).filter(|at| !at.as_os_str().is_empty()) else {
-        return;
-    };
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    // What is not there yet will be on the disk of what is.
+    let at = dir.ancestors().find(|at| at.is_dir()).unwrap_or(Path::new("/"));
     match statvfs(at) {
         Ok(found) => {
-            let free = u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size()));
+            let free = found.blocks_available().saturating_mul(found.fragment_size());
             let said = format!("{} MiB are free on the disk of {}", free >> 20, at.display());
             let hint = "Without space nothing is recorded, and what is not recorded is not done.";
-            match free {
-                ..DISK_EMPTY => checks.fail("disk", said, hint),
-                ..DISK_LOW => checks.warn("disk", said, hint),
-                _ => checks.ok("disk", said),
+            if free < DISK_EMPTY {
+                checks.fail("disk", said, hint);
+            } else if free < DISK_LOW {
+                checks.warn("disk", said, hint);
+            } else {
+                checks.ok("disk", said);
             }
         }
         Err(error) => checks.warn("disk", format!("{}: {error}", at.display()), "Look at it by hand."),

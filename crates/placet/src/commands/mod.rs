@@ -6,6 +6,7 @@ mod bundle;
 mod doctor;
 mod groups;
 mod inputs;
+mod interrupt;
 mod people;
 mod policy;
 mod reference;

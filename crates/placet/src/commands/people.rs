@@ -19,8 +19,7 @@ pub(crate) async fn run(command: Person, admin: &Admin, output: Output) -> Resul
             }
         }
         Person::Invite { who } => {
-            let invitation: InvitationDocument =
-                admin.post(&["people", &who, "invitation"], Body::Empty).await?;
+            let invitation: InvitationDocument = admin.post(&["people", &who, "invite"], Body::Empty).await?;
             show_link(&invitation, output)?;
         }
         Person::Disable { who } => {

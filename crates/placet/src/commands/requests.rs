@@ -5,6 +5,7 @@ use std::time::Duration;
 use placet_api::client::ListRequests;
 use placet_api::request::{RequestDocument, RequestList, Status};
 
+use super::interrupt::Interrupts;
 use super::waiting::{self, Waited};
 use crate::cli::asking::Requests;
 use crate::credentials;
@@ -33,8 +34,9 @@ pub(crate) async fn run(command: Requests, output: Output) -> Result<Exit, Failu
         Requests::Wait { id, timeout } => {
             let request = agents.request(&id).await?;
             let limit = timeout.map(Duration::from_secs);
+            let over = |request: &RequestDocument| !request.status.is_open();
             let waited =
-                waiting::until(&agents, request, limit, output, |request| !request.status.is_open()).await?;
+                waiting::until(&agents, request, limit, &mut Interrupts::take()?, output, over).await?;
             let request = waited.request();
             output.result(request, || shown(request))?;
             match waited {

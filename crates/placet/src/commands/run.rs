@@ -15,6 +15,7 @@ use placet_gateway::frames::{Decoder, End, EndStatus, Frame, Kind};
 use serde_json::json;
 
 use super::inputs;
+use super::interrupt::Interrupts;
 use super::requests::exit_of;
 use super::waiting::{self, Waited};
 use crate::cli::asking::RunArgs;
@@ -25,6 +26,7 @@ use crate::output::{self, Output, plain};
 /// Does it.
 pub(crate) async fn run(args: RunArgs, output: Output) -> Result<Exit, Failure> {
     let agents = credentials::agents()?;
+    let mut interrupts = Interrupts::take()?;
     let request = match &args.resume {
         Some(id) => agents.request(id).await?,
         None => submit(&agents, &args, output).await?,
@@ -32,7 +34,7 @@ pub(crate) async fn run(args: RunArgs, output: Output) -> Result<Exit, Failure> 
     event(output, &json!({ "event": "request", "request": request }))?;
     let id = request.id.clone();
     let decided = |request: &RequestDocument| request.status != Status::Pending;
-    let request = match waiting::until(&agents, request, None, output, decided).await? {
+    let request = match waiting::until(&agents, request, None, &mut interrupts, output, decided).await? {
         Waited::Reached(request) => request,
         Waited::Stopped(request) | Waited::TimeUp(request) => {
             let resume = format!("placet run --resume {}", request.id);
@@ -46,12 +48,12 @@ pub(crate) async fn run(args: RunArgs, output: Output) -> Result<Exit, Failure> 
     event(output, &json!({ "event": "request", "request": request }))?;
     match request.status {
         Status::Granted => {
-            start(&agents, &id, output).await?;
-            follow(&agents, &id, output).await
+            start(&agents, &id, &mut interrupts, output).await?;
+            follow(&agents, &id, &mut interrupts, output).await
         }
         // Somebody attached to what runs already, or ran.
         Status::Executing | Status::Succeeded | Status::Failed | Status::Unknown => {
-            follow(&agents, &id, output).await
+            follow(&agents, &id, &mut interrupts, output).await
         }
         _ => Err(not_executed(&request)),
     }
@@ -98,7 +100,12 @@ fn not_executed(request: &RequestDocument) -> Failure {
 const START_AGAIN: Duration = Duration::from_secs(2);
 
 /// Claims the grant. A runner that is busy leaves it untouched, so the grant's own end bounds the attempts.
-async fn start(agents: &Agents, id: &str, output: Output) -> Result<(), Failure> {
+async fn start(
+    agents: &Agents,
+    id: &str,
+    interrupts: &mut Interrupts,
+    output: Output,
+) -> Result<(), Failure> {
     let mut said = false;
     loop {
         let error = match agents.run(id).await {
@@ -114,7 +121,7 @@ async fn start(agents: &Agents, id: &str, output: Output) -> Result<(), Failure>
         }
         tokio::select! {
             () = tokio::time::sleep(START_AGAIN) => {}
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 return Err(Failure::new(Exit::Waited, "stopped waiting; the grant is untouched")
                     .hint(format!("Go on with `placet run --resume {id}`.")));
             }
@@ -123,14 +130,19 @@ async fn start(agents: &Agents, id: &str, output: Output) -> Result<(), Failure>
 }
 
 /// Passes the program's output on until its end, and its end on as ours.
-async fn follow(agents: &Agents, id: &str, output: Output) -> Result<Exit, Failure> {
+async fn follow(
+    agents: &Agents,
+    id: &str,
+    interrupts: &mut Interrupts,
+    output: Output,
+) -> Result<Exit, Failure> {
     let mut frames = agents.output(id, 0);
     let mut decoder = Decoder::default();
     let mut cancelled = false;
     loop {
         let bytes = tokio::select! {
             bytes = frames.next_frame() => bytes,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 if cancelled {
                     return Err(left(id, &frames));
                 }
@@ -143,7 +155,7 @@ async fn follow(agents: &Agents, id: &str, output: Output) -> Result<Exit, Failu
         let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(Failure::new(Exit::Unknown, "the output ended without an outcome")),
-            Err(error) => return ended_elsewhere(agents, id, error, output).await,
+            Err(error) => return ended_elsewhere(agents, id, error, interrupts, output).await,
         };
         decoder.push(&bytes);
         while let Some(frame) = decoder.next_frame().map_err(|error| Failure::of(Exit::Bug, &error))? {
@@ -170,6 +182,7 @@ async fn ended_elsewhere(
     agents: &Agents,
     id: &str,
     error: ClientError,
+    interrupts: &mut Interrupts,
     output: Output,
 ) -> Result<Exit, Failure> {
     if !matches!(error.status(), Some(404 | 409 | 410)) {
@@ -177,7 +190,7 @@ async fn ended_elsewhere(
             .hint(format!("It goes on without us. Go on with `placet run --resume {id}`.")));
     }
     let over = |request: &RequestDocument| !request.status.is_open();
-    let waited = waiting::until(agents, agents.request(id).await?, None, output, over).await?;
+    let waited = waiting::until(agents, agents.request(id).await?, None, interrupts, output, over).await?;
     let request = waited.request();
     event(output, &json!({ "event": "request", "request": request }))?;
     let outcome = request.outcome.as_ref();

@@ -449,7 +449,7 @@ mod tests {
             ("placet.example/ledger", "placet.example/other", "another log"),
             ("request.received", "request.imagined", "kind is unknown"),
             ("\"v\":1", "\"v\": 1", "canonical form"),
-            ("\"v\":1", "\"v\":1,\"zz\":1", "unknown member"),
+            ("\"ask\"}", "\"ask\",\"zz\":1}", "unknown member"),
             ("sha-256", "md5", "not SHA-256"),
             ("\"ask\"", "7", "verdict is not a text"),
             ("1970-01-01T", "1970-13-01T", "time"),

@@ -9,6 +9,7 @@ use placet_api::client::{Agents, ClientError};
 use placet_api::request::{NeedPart, RequestDocument, Status};
 use placet_core::time::{Clock as _, Timestamp};
 
+use super::interrupt::Interrupts;
 use super::requests::resource;
 use crate::exit::Failure;
 use crate::machine::SystemClock;
@@ -38,11 +39,13 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// A restart takes seconds; after so many attempts in a row it is gone.
 const RETRIES_MAX: u32 = 30;
 
-/// Waits until the request is `done`. People take their time, so a placet that restarts meanwhile is waited for too.
+/// Waits until the request is `done`, Ctrl-C or the time is up. People take their time, so a placet that restarts
+/// meanwhile is waited for too.
 pub(crate) async fn until(
     agents: &Agents,
     mut request: RequestDocument,
     limit: Option<Duration>,
+    interrupts: &mut Interrupts,
     output: Output,
     done: impl Fn(&RequestDocument) -> bool,
 ) -> Result<Waited, Failure> {
@@ -56,19 +59,19 @@ pub(crate) async fn until(
     let mut redraw = tokio::time::interval(Duration::from_secs(1));
     loop {
         let event = {
-            let newer = agents.wait(&request.id, request.version, Duration::from_secs(WAIT_SECONDS_MAX));
+            let newer = newer(agents, &request, retries);
             tokio::pin!(newer);
             loop {
                 tokio::select! {
-                    answer = &mut newer => break Event::Answer(answer),
+                    answer = &mut newer => break Event::Answer(Box::new(answer)),
                     _ = redraw.tick() => display.redraw(&request),
                     () = &mut time_up => break Event::TimeUp,
-                    _ = tokio::signal::ctrl_c() => break Event::Stop,
+                    () = interrupts.next() => break Event::Stop,
                 }
             }
         };
         let answer = match event {
-            Event::Answer(answer) => answer,
+            Event::Answer(answer) => *answer,
             Event::TimeUp => return Ok(Waited::TimeUp(request)),
             Event::Stop => return Ok(Waited::Stopped(request)),
         };
@@ -80,21 +83,31 @@ pub(crate) async fn until(
             Err(ClientError::Unreachable { .. }) if retries < RETRIES_MAX => {
                 retries += 1;
                 display.note("placet cannot be reached; trying again");
-                tokio::time::sleep(RETRY_EVERY).await;
             }
             Err(error) => return Err(Failure::from(error)),
         }
         if done(&request) {
             return Ok(Waited::Reached(request));
         }
-        display.redraw(&request);
     }
 }
 
 enum Event {
-    Answer(Result<RequestDocument, ClientError>),
+    Answer(Box<Result<RequestDocument, ClientError>>),
     TimeUp,
     Stop,
+}
+
+/// The request as soon as it changes; not before a pause if placet could not be reached.
+async fn newer(
+    agents: &Agents,
+    request: &RequestDocument,
+    retries: u32,
+) -> Result<RequestDocument, ClientError> {
+    if retries > 0 {
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
+    agents.wait(&request.id, request.version, Duration::from_secs(WAIT_SECONDS_MAX)).await
 }
 
 async fn sleep_or_never(limit: Option<Duration>) {

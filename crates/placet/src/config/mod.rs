@@ -72,6 +72,10 @@ impl PublicUrl {
         if !matches!(scheme, "http" | "https") {
             return Err("the scheme is http or https".to_owned());
         }
+        let numbers = "write a host name: browsers bind sessions and passkeys to names, not to IP addresses";
+        if authority.starts_with('[') {
+            return Err(numbers.to_owned());
+        }
         let (host, port) = match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
@@ -94,10 +98,7 @@ impl PublicUrl {
         }
         // Names whose last label is a number are IPv4 addresses to every browser.
         if host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(
-                "write a host name: browsers bind sessions and passkeys to names, not to IP addresses"
-                    .to_owned(),
-            );
+            return Err(numbers.to_owned());
         }
         Ok(PublicUrl(text.to_owned()))
     }
@@ -399,7 +400,7 @@ mod tests {
             ),
             ("reviewers.public_url = 'http://placet.example.com'", "write https"),
             ("reviewers.public_url = 'https://192.0.2.7'", "not to IP"),
-            ("reviewers.public_url = 'https://[::1]'", "host name"),
+            ("reviewers.public_url = 'https://[::1]'", "not to IP"),
             ("reviewers.public_url = 'https://a.example/path'", "no path"),
             ("reviewers.public_url = 'https://u@a.example'", "host name"),
             ("reviewers.public_url = 'https://A.example'", "lower case"),

@@ -128,7 +128,7 @@ fn an_audit_bundle_proves_who_did_what() {
 const DAMAGES: [(&str, &str, &str, &str); 6] = [
     ("request.json", "shop", "cart", "is about another action"),
     ("/cards/", "release day", "holiday", "is not the card that was voted on"),
-    ("/policy/", "reviewers", "everybody", "is not the bundle that decided"),
+    ("bundle.toml", "reviewers", "everybody", "is not the bundle that decided"),
     ("/entries/", "request", "requesu", "entry "),
     ("disclosures.jsonl", "\"disclosure\":\"W", "\"disclosure\":\"X", "does not commit to this"),
     ("vkey", "+", "x+", "another key"),

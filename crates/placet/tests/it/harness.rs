@@ -367,7 +367,7 @@ pub(crate) struct Answer {
 
 impl Http<'_> {
     /// With this token, or none.
-    pub(crate) fn as_bearer(mut self, token: Option<&str>) -> Self {
+    pub(crate) fn bearer(mut self, token: Option<&str>) -> Self {
         self.token = token.map(str::to_owned);
         self
     }

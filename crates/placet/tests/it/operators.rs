@@ -48,7 +48,7 @@ fn an_agents_token_opens_until_it_is_rotated_or_revoked() {
         placet.cli(["agent", "add", "reporter", "--sponsor", "Ada", "--for", "Ada", "--pipeline"]).run();
     let first = String::from_utf8(added.stdout).unwrap().trim().to_owned();
     assert!(!added.stderr.contains(&first), "the token is data, not talk");
-    let opens = |token: &str| placet.agents().as_bearer(Some(token)).get("/v1/requests").status;
+    let opens = |token: &str| placet.agents().bearer(Some(token)).get("/v1/requests").status;
     assert_eq!(opens(&first), 200);
     let second = placet.cli(["agent", "rotate", "reporter"]).succeeds().trim().to_owned();
     assert_eq!((opens(&first), opens(&second)), (401, 200));
