@@ -3,7 +3,7 @@
 
 Needs nothing but Python 3.9. Give it what `placet up` printed:
 
-    PLACET_AGENT_TOKEN=placet_agent_… python3 examples/agent.py
+    PLACET_AGENT_TOKEN=placet_agent_… python3 examples/agent.py [VERSION]
 """
 
 import json
@@ -17,6 +17,7 @@ AGENTS_URL = os.environ.get("PLACET_AGENTS_URL", "http://127.0.0.1:7071")
 TOKEN = os.environ.get("PLACET_AGENT_TOKEN") or sys.exit("set PLACET_AGENT_TOKEN to the token that `placet up` printed")
 WAIT_SECONDS = 50  # the longest that one call may wait
 OPEN = ("pending",)
+VERSION = sys.argv[1] if len(sys.argv) > 1 else "1.4.2"
 
 
 def call(method, path, body=None):
@@ -35,17 +36,21 @@ def call(method, path, body=None):
 
 
 def deploy(environment):
-    print(f"deploy shop 1.4.2 to {environment}")
+    print(f"deploy shop {VERSION} to {environment}")
     request = call("POST", "/v1/requests?wait=1", {
         "action": "example.deploy",
         "resource": {"type": "Example", "id": environment},
-        "arguments": {"service": "shop", "version": "1.4.2"},
-        "justification": "The fix for the checkout is in 1.4.2.",
+        "arguments": {"service": "shop", "version": VERSION},
+        "justification": f"The fix for the checkout is in {VERSION}.",
     })
     while request["status"] in OPEN:
         print(f"  waits for a person: {request['review']['url']}  (code {request['short_code']})")
         request = call("GET", f"/v1/requests/{request['id']}?wait={WAIT_SECONDS}&version={request['version']}")
 
+    if request["status"] == "succeeded":
+        # The same question, asked again within ten minutes of what a person approved, gets the recorded answer.
+        print(f"  done before: {request['outcome']['summary']}")
+        return True
     if request["status"] != "granted":
         because = (request.get("denial") or {}).get("reason") or "no reason given"
         print(f"  {request['status']}: {because}")
