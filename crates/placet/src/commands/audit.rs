@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use placet_api::admin::FilesDocument;
-use placet_ledger::{SignedCheckpoint, Signer, Verification, VerifierKey};
+use placet_ledger::{SignedCheckpoint, Verification, VerifierKey};
 use serde::Serialize;
 
 use super::bundle;
@@ -17,12 +17,12 @@ use crate::admin::{Admin, Body};
 use crate::cli::checking::{Audit, KeyArgs, VerifyArgs};
 use crate::config::{self, Config, ConfigArgs};
 use crate::exit::{Exit, Failure};
-use crate::log_key;
-use crate::machine::OsEntropy;
 use crate::output::{Output, Paint, paint_data};
 
 /// The ledger's directory in the data directory.
 pub(crate) const LOG_DIR: &str = "log";
+/// Where `placet up` writes the ledger's public key.
+const VKEY: &str = "log.vkey";
 /// A checkpoint with all the cosignatures that there may be.
 const NOTE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -39,6 +39,9 @@ pub(crate) fn run(command: Audit, config: &ConfigArgs, output: Output) -> Result
                 None => {
                     let report = verify_log(&args, config, &key)?;
                     output.result(&report, || report.text())?;
+                    if args.checkpoints.is_empty() && !output.is_json() {
+                        output.say("A checkpoint kept from earlier (--checkpoint) would also show that nothing was rewritten since.");
+                    }
                 }
             }
             Ok(Exit::Done)
@@ -128,7 +131,7 @@ impl Report {
             text.push_str(&format!("{count:>8}  {kind}\n"));
         }
         text.push_str(&format!(
-            "{}: signature, {} entries, {} tiles, every request's trail; continues {} kept checkpoints\n",
+            "{}: signature, {} entries, {} tiles, every request's trail, {} kept checkpoints\n",
             paint_data(Paint::Good, "verified"),
             self.entries,
             self.tiles,
@@ -138,14 +141,14 @@ impl Report {
     }
 }
 
-/// The public half of this data directory's own key.
+/// The public key that `placet up` wrote down for this data directory.
 fn own_key(config: &Config) -> Result<String, Failure> {
-    let path = config.dir.join("keys").join("log.key");
-    let seed = log_key::load(&path, false, &OsEntropy).map_err(|error| {
-        Failure::new(Exit::Usage, format!("read {}: {error}", path.display()))
-            .hint("Is this the data directory, and are you the user that placet runs as?")
+    let path = config.dir.join(VKEY);
+    let text = read(&path).map_err(|failure| {
+        failure.hint("`placet up` writes it at its first start. Is this the data directory?")
     })?;
-    Ok(Signer::from_seed(config.log.origin.clone(), &seed).verifier_key().to_string())
+    let key = VerifierKey::parse(String::from_utf8_lossy(&text).trim());
+    key.map(|key| key.to_string()).map_err(|error| Failure::of(Exit::Found, &error))
 }
 
 fn key(args: &KeyArgs) -> Result<VerifierKey, Failure> {

@@ -14,7 +14,7 @@ use placet_core::time::{Clock as _, Timestamp};
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::program::Program;
 use placet_gateway::runner::user::Identity;
-use placet_policy::{Bundle, BundleFiles, RoleRule};
+use placet_policy::{Bundle, BundleFiles, ConflictRule, RoleRule};
 use serde::Serialize;
 
 use super::audit::LOG_DIR;
@@ -295,6 +295,7 @@ fn reviewers(bundle: &Bundle, people: &[PersonDocument], agents: &[AgentDocument
         .flat_map(|agent| std::iter::once(&agent.sponsor).chain(&agent.owners))
         .map(String::as_str)
         .collect();
+    let exception = bundle.settings().conflict == ConflictRule::SponsorMayApprove;
     for (role, rule) in bundle.roles() {
         let name = format!("role {}", role.as_str());
         let RoleRule::Group(group) = rule else {
@@ -313,6 +314,12 @@ fn reviewers(bundle: &Bundle, people: &[PersonDocument], agents: &[AgentDocument
                 format!("nobody is in {}: what asks for it can only expire", group.as_str()),
                 hint,
             ),
+            [only] if owning.contains(only) && exception => {
+                let said = format!(
+                    "only {only}, who may approve what their own agents ask; it is recorded as self-reviewed"
+                );
+                checks.warn(&name, said, hint);
+            }
             [only] if owning.contains(only) => {
                 let said =
                     format!("only {only}, who answers for agents and may not decide on what those ask");
@@ -331,7 +338,11 @@ fn who_executes(run_as: &RunAs, checks: &mut Checks) {
                 "commands run as {}, placet's own user: whoever shares it can do without placet",
                 identity.name()
             ),
-            "Run placet as root and set run_as in runner.toml to a user of its own.",
+            if geteuid().is_root() {
+                "Set run_as in the bundle's runner.toml to a user of its own: useradd --system placet-runner"
+            } else {
+                "Run placet as root, and set run_as in the bundle's runner.toml to a user of its own."
+            },
         ),
         Ok(identity) => {
             checks

@@ -110,3 +110,52 @@ fn ctrl_c_while_it_runs_ends_it() {
     let failed = placet.cli(["requests", "ls", "--status", "failed"]).json();
     assert_eq!(failed["requests"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_denied_command_is_not_run() {
+    let placet = Placet::start();
+    let file = placet.space().join("touched");
+    let waiting = placet.cli(["run", "-j", "please", "--", "/usr/bin/touch"]).arg(&file).spawn();
+    let token = placet.token_of("Ada");
+    let review = |arguments: &[&str]| {
+        placet.cli(["review"].iter().chain(arguments)).env("PLACET_PERSON_TOKEN", &token)
+    };
+    let id = loop {
+        let listed = review(&["ls"]).json();
+        if let Some(id) = listed["reviews"][0]["request"]["id"].as_str() {
+            break id.to_owned();
+        }
+    };
+    review(&["deny", &id, "--yes", "--reason", "use the other disk"]).succeeds();
+    let denied = ended(waiting);
+    assert_eq!(denied.code, 77, "{denied:?}");
+    assert!(denied.stderr.contains("a reviewer denied this: use the other disk"), "{denied:?}");
+    assert!(!file.exists());
+    // The same command gets the same answer while it cools down, and bothers nobody.
+    let again = placet.cli(["run", "--", "/usr/bin/touch"]).arg(&file).fails(77, "use the other disk");
+    assert!(again.stderr.contains("gets this same answer until"), "{again:?}");
+}
+
+#[test]
+fn without_a_runner_commands_are_refused_at_once() {
+    let placet = Placet::team();
+    placet.cli(["run", "--", "/bin/true"]).fails(69, "run_as");
+    assert_eq!(placet.cli(["requests", "ls"]).json()["requests"], serde_json::json!([]));
+}
+
+#[test]
+fn nobody_knows_what_a_command_did_while_placet_crashed() {
+    let placet = permitting();
+    let mut running = placet.cli(["run", "--", "/bin/sh", "-c", "echo started; sleep 600"]).spawn();
+    let mut stdout = BufReader::new(running.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "started\n");
+    let id = placet.cli(["requests", "ls"]).json()["requests"][0]["id"].as_str().unwrap().to_owned();
+    let placet = placet.crash().start();
+    let lost = ended(running);
+    assert_eq!(lost.code, 69, "{lost:?}");
+    assert!(lost.stderr.contains(&format!("placet run --resume {id}")), "{lost:?}");
+    placet.cli(["run", "--resume", &id]).fails(76, "unknown");
+    assert_eq!(placet.cli(["requests", "wait", &id]).run().code, 76);
+}

@@ -18,3 +18,4 @@ mod commands;
 mod operators;
 mod policy;
 mod requests;
+mod up;
