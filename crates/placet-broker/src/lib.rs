@@ -6,7 +6,7 @@
 //!                                       └─► Pending ◄── review ────┤ vote, then decide again
 //!  reviewers' door ─────────────────────────────────────┘          ▼
 //!  enforcement point ──► execution: claim (decide a third time) ─► Executing ─► outcome
-//!  time ──► reconcile: expire, lapse, lose, publish checkpoints
+//!  time ──► reconcile: expire, lapse, lose        the log ──► publish: checkpoints, or all doors closed
 //! ```
 //!
 //! Broker is the only minter of grants. It reads a snapshot, decides outside the store, and hands the store a transition

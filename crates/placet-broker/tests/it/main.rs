@@ -9,6 +9,7 @@
 
 mod claims;
 mod deadlines;
+mod faults;
 mod operators;
 mod proof;
 mod races;
