@@ -163,9 +163,7 @@ impl Broker {
         let stored = self.stored(id).await?;
         let snapshot = self.snapshot().await?;
         let card = self.shown(&stored.request, &snapshot).await?;
-        let filter = EntryFilter { request: Some(id), limit: PAGE_MAX, ..EntryFilter::default() };
-        let mut timeline = self.0.views.entries(filter).await?;
-        timeline.reverse();
+        let timeline = self.timeline(id).await?;
         Ok(Review {
             card_hash: card.hash(),
             standing: my_standing(&stored.request, reviewer, &snapshot),
@@ -174,6 +172,20 @@ impl Broker {
             card,
             timeline,
         })
+    }
+
+    /// What happened, oldest first. Where it is too much for one page, what anybody can repeat is left out: no caller
+    /// pushes a vote or a decision out of sight.
+    async fn timeline(&self, id: RequestId) -> Result<Vec<StoredEntry>, CallError> {
+        let mut filter = EntryFilter { request: Some(id), limit: PAGE_MAX, ..EntryFilter::default() };
+        let mut newest = self.0.views.entries(filter.clone()).await?;
+        if newest.len() == PAGE_MAX {
+            let repeatable = [Kind::RequestAttached, Kind::ClaimRefused, Kind::VoteRefused];
+            filter.kinds = Kind::ALL.into_iter().filter(|kind| !repeatable.contains(kind)).collect();
+            newest = self.0.views.entries(filter).await?;
+        }
+        newest.reverse();
+        Ok(newest)
     }
 
     /// The review that a short code finds.

@@ -7,7 +7,7 @@ use placet_broker::{Config, limits::Caps};
 use placet_core::entry::Kind;
 use placet_core::request::Status;
 use placet_core::review::Verdict;
-use placet_store::Views;
+use placet_store::{PAGE_MAX, Views};
 
 use crate::world::{World, ballot, edited};
 
@@ -103,4 +103,19 @@ async fn the_list_of_what_waits_for_me_holds_what_i_may_decide() {
     assert_eq!(listed(false).await, [(waiting, true), (denied, false)]);
     let done = ReviewFilter { statuses: vec![Status::Denied], mine: true, before: None, limit: 50 };
     assert_eq!(world.broker.reviews(&rev, done).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_pushes_what_happened_out_of_sight() {
+    let world = World::new("team").await;
+    let (first, second) = (world.reviewer("first").await, world.reviewer("second").await);
+    world.activate(edited("team", "ask.cedar", "reviewers >= 1", "reviewers >= 2")).await;
+    let id = world.deploy("production").await.unwrap().seen.stored.request.id;
+    world.vote(&first, id, Verdict::Approve).await.unwrap();
+    for _ in 0..PAGE_MAX {
+        assert!(!world.deploy("production").await.unwrap().new);
+    }
+    let timeline = world.review(&second, id).await.timeline;
+    let kinds: Vec<Kind> = timeline.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [Kind::RequestReceived, Kind::VoteCast, Kind::DecisionMade]);
 }
