@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 use placet_core::action::Principal;
 use placet_core::decision::{ForbidReason, GuardAsk, Need, RoleName, Tally};
-use placet_core::directory::{Conflict, Person, Status};
+use placet_core::directory::{Conflict, Directory, Person, Status};
 use placet_core::id::PersonId;
 use placet_core::review::{Assurance, Evidence, Standing, Verdict, VerifiedReviewer, Vote};
 
@@ -124,24 +124,16 @@ impl<'a> Electorate<'a> {
                 latest.insert(vote.person, vote);
             }
         }
-        let mut tally = Tally::default();
+        let mut voters = Voters::default();
+        let mut age = Duration::ZERO;
         for vote in latest.into_values() {
             let roles = self.counts_in(vote, age_max);
-            if roles.is_empty() {
-                continue;
-            }
-            tally.people.insert(vote.person);
-            tally.age = tally.age.max(self.question.now.since(vote.at));
-            for role in roles {
-                for level in [Assurance::L1, Assurance::L2, Assurance::L3] {
-                    if vote.assurance >= level {
-                        *tally.assured.entry((role.clone(), level)).or_default() += 1;
-                    }
-                }
-                *tally.roles.entry(role).or_default() += 1;
+            if !roles.is_empty() {
+                age = age.max(self.question.now.since(vote.at));
+                voters.add(vote.person, vote.assurance, roles);
             }
         }
-        tally
+        Tally { age, ..voters.count(self.question.directory) }
     }
 
     /// The roles in which a vote counts now; none if it does not.
@@ -166,22 +158,16 @@ impl<'a> Electorate<'a> {
 
     /// Whether all eligible people together could clear these guards.
     pub(crate) fn could_clear(&self, guards: &[GuardAsk]) -> Result<(), ForbidReason> {
-        let mut votes: BTreeMap<&RoleName, BTreeSet<PersonId>> =
-            self.eligible().iter().map(|(role, people)| (role, people.clone())).collect();
+        let mut voters = Voters::default();
+        for (role, people) in self.eligible() {
+            for person in people {
+                voters.add(*person, ASSURANCE_MOST, BTreeSet::from([role.clone()]));
+            }
+        }
         if let Some((sponsor, roles)) = self.exception() {
-            for role in roles {
-                votes.entry(role).or_default().insert(*sponsor);
-            }
+            voters.add(*sponsor, ASSURANCE_MOST, roles.clone());
         }
-        let mut possible = Tally::default();
-        for (role, people) in votes {
-            let count = u32::try_from(people.len()).unwrap_or(u32::MAX);
-            possible.people.extend(people);
-            possible.roles.insert(role.clone(), count);
-            for level in [Assurance::L1, ASSURANCE_MOST] {
-                possible.assured.insert((role.clone(), level), count);
-            }
-        }
+        let possible = voters.count(self.question.directory);
         for guard in guards {
             if !guard.needs.is_met(&possible) {
                 let short = short_role(&guard.needs, &possible);
@@ -250,6 +236,40 @@ impl<'a> Electorate<'a> {
         let response = Authorizer::new().is_authorized(&request, &bucket.policies, &entities);
         // A forbid that errs would be a forbid that is off.
         response.diagnostics().errors().next().is_none() && response.decision() == Cedar::Allow
+    }
+}
+
+/// Who voted as what, before humans are told apart.
+#[derive(Default)]
+struct Voters {
+    people: BTreeSet<PersonId>,
+    roles: BTreeMap<RoleName, BTreeSet<PersonId>>,
+    assured: BTreeMap<(RoleName, Assurance), BTreeSet<PersonId>>,
+}
+
+impl Voters {
+    fn add(&mut self, person: PersonId, assurance: Assurance, roles: BTreeSet<RoleName>) {
+        self.people.insert(person);
+        for role in roles {
+            for level in [Assurance::L1, Assurance::L2, Assurance::L3] {
+                if assurance >= level {
+                    self.assured.entry((role.clone(), level)).or_default().insert(person);
+                }
+            }
+            self.roles.entry(role).or_default().insert(person);
+        }
+    }
+
+    /// Two records that may be one human count once, everywhere.
+    fn count(self, directory: &Directory) -> Tally {
+        let humans =
+            |people: BTreeSet<PersonId>| u32::try_from(directory.distinct(people).len()).unwrap_or(u32::MAX);
+        Tally {
+            people: directory.distinct(self.people),
+            roles: self.roles.into_iter().map(|(role, people)| (role, humans(people))).collect(),
+            assured: self.assured.into_iter().map(|(key, people)| (key, humans(people))).collect(),
+            age: Duration::ZERO,
+        }
     }
 }
 

@@ -225,6 +225,28 @@ fn whoever_shares_an_address_with_the_sponsor_is_in_conflict() {
 }
 
 #[test]
+fn two_records_that_may_be_one_human_count_once() {
+    let two = bundle(&[(
+        "ask.cedar",
+        &guard("unless { context.approvals.reviewers >= 2 && context.approvals.distinct >= 2 }"),
+    )]);
+    let mut world = world();
+    for person in [2, 3] {
+        world.0.people.get_mut(&person_id(person)).unwrap().email = Some("eve@example.com".to_owned());
+    }
+    let judge =
+        |world: &World, votes: &[Vote]| decide(&two, world, &export("prices"), &Facts::default(), votes);
+    let nobody = judge(&world, &[]);
+    assert_eq!(forbidden(&nobody), &ForbidReason::NobodyCanApprove(role("reviewers")));
+    let world = world.person(7, &["reviewers"]);
+    let alone = judge(&world, &[vote(2, minutes(1)), vote(3, minutes(1))]);
+    asked(&alone);
+    assert_eq!((alone.tally.people.len(), alone.tally.roles[&role("reviewers")]), (1, 1));
+    let together = judge(&world, &[vote(2, minutes(1)), vote(7, minutes(1))]);
+    assert_eq!(together.decision.effect, Effect::Permit);
+}
+
+#[test]
 fn assurance_is_counted_apart() {
     let ask = guard("unless { context.approvals[\"reviewers@L2\"] >= 1 }");
     let bundle_l2 = bundle(&[("ask.cedar", &ask)]);
