@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startPlacet } from './lib/placet.mjs';
-import { approveButton, go, mainOf, openReview, press, shot, signedIn, textOf, withBrowser } from './lib/reviewer.mjs';
+import { approveButton, go, mainOf, openReview, press, reasonField, shot, signedIn, textOf, withBrowser } from './lib/reviewer.mjs';
 
 withBrowser();
 
@@ -21,31 +21,61 @@ test('hostile arguments and justification are shown escaped and run nowhere', as
   const placet = await startPlacet(t);
   const page = await signedIn(t, placet);
   const request = await placet.askToDeploy({
-    args: { markup: MARKUP, script: SCRIPT, turned: TURNED, hidden: ZERO_WIDTH, template: TEMPLATE, [MARKUP]: 'key' },
+    args: { version: `${MARKUP} ${SCRIPT} ${TURNED}`, service: `${ZERO_WIDTH} ${TEMPLATE}` },
     justification: `${MARKUP} ${LINK} ${TURNED} ${ZERO_WIDTH}\n\nApproved by: the board`,
   });
+  await everywhere(page, placet, request, 'hostile');
+});
 
-  await go(page, placet, '/');
-  await harmless(page, 'inbox');
+test('a hostile command is shown escaped and runs nowhere', async (t) => {
+  const placet = await startPlacet(t);
+  const page = await signedIn(t, placet);
+  const sha256 = await placet.upload('harmless');
+  const request = await placet.askToRun({
+    argv: ['wc', MARKUP, SCRIPT, LINK, TURNED, ZERO_WIDTH, TEMPLATE],
+    justification: `${SCRIPT} ${TURNED}`,
+    inputs: [{ name: MARKUP, sha256 }, { name: TURNED, sha256 }],
+  });
   await openReview(page, placet, request);
-  await harmless(page, 'review-hostile');
   const review = await mainOf(page).innerText();
-  assert.ok(review.includes('<img src=x onerror='), `markup stands there as text:\n${review}`);
-  assert.ok(review.includes('</script><script>'), `so does a script:\n${review}`);
-  assert.ok(review.includes('&lt;b&gt;'), `what was escaped before is not unescaped:\n${review}`);
-  assert.ok(review.includes('{{ 7 * 7 }}'), `nothing is a template:\n${review}`);
-  assert.match(review, /\\u\{202e\}|\\u202e/i, 'the turning character is visible');
-  assert.match(review, /\\u\{200b\}|\\u200b/i, 'the character without width is visible');
+  assert.ok(review.includes(`input ${MARKUP}`), `a name is text too:\n${review}`);
+  await everywhere(page, placet, request, 'hostile-command');
+});
+
+test('a name that is not declared is refused, whatever it holds', async (t) => {
+  const placet = await startPlacet(t);
+  const { status, body } = await placet.call('POST', '/v1/requests', {
+    action: 'example.deploy',
+    resource: { type: 'Example', id: 'production' },
+    arguments: { [MARKUP]: 'key' },
+  });
+  assert.deepEqual([status, body.code], [400, 'bad_arguments']);
+});
+
+/** Follows a request with all of the above in it through every page that shows it, and approves it with more of it. */
+async function everywhere(page, placet, request, name) {
+  await go(page, placet, '/');
+  await harmless(page, `inbox-${name}`);
+  await openReview(page, placet, request);
+  await harmless(page, `review-${name}`);
+  const review = await mainOf(page).innerText();
+  assert.ok(review.includes(MARKUP), `markup stands there as text:\n${review}`);
+  assert.ok(review.includes(SCRIPT), `so does a script:\n${review}`);
+  assert.ok(review.includes(LINK) && review.includes(TEMPLATE), `nothing is a link, an entity or a template:\n${review}`);
+  assert.match(review, /safe\\u\{202e\}gnp\.exe/, 'the turning character is visible');
+  assert.match(review, /pro\\u\{200b\}duction/, 'the character without width is visible');
   assert.equal(await approveButton(page).count(), 1, 'nobody adds a button of their own');
   assert.equal(await page.getByRole('link', { name: 'Approve' }).count(), 0);
 
+  await reasonField(page).fill(`${MARKUP} ${SCRIPT} ${TURNED}`);
   await press(page, approveButton(page));
-  await harmless(page, 'review-hostile-decided');
-  for (const path of ['/history', '/audit', '/agents', `/audit?q=${encodeURIComponent(MARKUP)}`]) {
+  await harmless(page, `review-${name}-decided`);
+  assert.ok((await mainOf(page).innerText()).includes(SCRIPT), 'the reason is text as well');
+  for (const path of ['/history', '/audit', '/agents', `/audit?request=${encodeURIComponent(MARKUP)}`]) {
     await go(page, placet, path);
     await harmless(page, path);
   }
-});
+}
 
 test('a hostile address is answered with a harmless page', async (t) => {
   const placet = await startPlacet(t);

@@ -8,6 +8,7 @@ import {
   approveButton,
   denyButton,
   expectDecided,
+  expectGranted,
   go,
   mainOf,
   openReview,
@@ -31,7 +32,7 @@ test('without JavaScript: sign in, approve one, deny one, find both in the histo
   await go(page, placet, '/');
   await press(page, inboxLink(page, wanted));
   await press(page, approveButton(page));
-  await expectDecided(page);
+  await expectGranted(page);
   assert.equal((await placet.request(wanted.id)).status, 'granted');
 
   const unwanted = await placet.askToDeploy({ args: { version: '2.0.0' } });
@@ -81,7 +82,7 @@ test('keyboard only: from the inbox to a decision', async (t) => {
   await shot(page, 'keyboard-focus');
   await pressEnter(page);
 
-  await expectDecided(page);
+  await expectGranted(page);
   assert.equal((await placet.request(request.id)).status, 'granted');
 });
 

@@ -9,8 +9,6 @@ import {
   frozenTab,
   go,
   mainOf,
-  openContext,
-  openPage,
   openReview,
   press,
   shot,
@@ -104,20 +102,6 @@ test('a page of a person who signed out asks for a sign-in and decides nothing',
   assert.equal((await placet.request(request.id)).status, 'pending');
   await go(page, placet, `/r/${request.short_code}`);
   assert.equal(await approveButton(page).count(), 0);
-});
-
-test('an invitation works once', async (t) => {
-  const placet = await startPlacet(t);
-  await signedIn(t, placet);
-  const page = await openPage(await openContext(t));
-
-  const answer = await page.goto(placet.invitation);
-
-  assert.ok(answer.status() < 500, `a clear page, not ${answer.status()}`);
-  const button = page.getByRole('button', { name: 'Sign in' });
-  if ((await button.count()) > 0) await press(page, button);
-  await go(page, placet, '/people');
-  assert.equal(await page.getByRole('button', { name: 'Sign out' }).count(), 0, 'nobody is signed in');
 });
 
 const voteForm = (page) => page.locator('form').filter({ has: approveButton(page) });

@@ -1,6 +1,6 @@
 // Every page that a reviewer can reach, for the checks that hold on all of them.
 
-import { go, openPage, openReview, signIn } from './reviewer.mjs';
+import { approveButton, go, openPage, openReview, press, reasonField, signIn } from './reviewer.mjs';
 
 /** Text without a place to break, as an agent may send it. */
 export const UNBROKEN = 'x'.repeat(4000);
@@ -11,9 +11,11 @@ export const UNBROKEN = 'x'.repeat(4000);
  */
 export async function visitEveryPage(context, placet, visit) {
   const pending = await placet.askToDeploy({
-    args: { version: '2.0.0', notes: UNBROKEN, nested: { list: [1, 2.5, null, true], empty: {} } },
+    args: { version: '2.0.0', service: UNBROKEN },
     justification: `Because ${UNBROKEN}`,
   });
+  const command = await placet.askToRun({ argv: ['wc', '-c', UNBROKEN, 'two words', ''], justification: 'To count.' });
+  const unknown = await placet.askToDeploy({ args: { version: '1.0.0' } });
   const cancelled = await placet.askToDeploy({ args: { version: '1.9.9' } });
   await placet.cancel(cancelled.id);
 
@@ -29,13 +31,27 @@ export async function visitEveryPage(context, placet, visit) {
   await visit(page, 'inbox');
   await openReview(page, placet, pending);
   await visit(page, 'review-pending');
-  await openReview(page, placet, cancelled);
-  await visit(page, 'review-decided');
+  await openReview(page, placet, command);
+  await visit(page, 'review-command');
+  await openReview(page, placet, unknown);
+  await reasonField(page).fill(`Looks right. ${UNBROKEN}`.slice(0, 300));
+  await press(page, approveButton(page));
+  await visit(page, 'review-granted');
+  await placet.carryOut(unknown, { outcome: 'unknown', summary: 'lost contact' });
+  await go(page, placet, `/r/${unknown.id}`);
+  await visit(page, 'review-unknown');
+  await go(page, placet, `/r/${cancelled.id}`);
+  await visit(page, 'review-cancelled');
+  await openReview(page, placet, pending);
+  await page.locator('input[name="version"]').evaluate((input) => input.setAttribute('value', '999'));
+  await press(page, approveButton(page));
+  await visit(page, 'vote-refused');
   for (const [path, name] of PATHS) {
     await go(page, placet, path);
     await visit(page, name);
   }
-  return page;
+  await page.goto(placet.invitation);
+  await visit(page, 'link-used');
 }
 
 /** The pages with an address of their own. */

@@ -1,10 +1,11 @@
 // The real binary, one per test: its own directory, its own ports, stopped the way an operator stops it.
-// Speaks the agents' door as any agent would.
+// Speaks the agents' door as any agent would, and the command line as its operator.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -14,35 +15,43 @@ const BINARY = process.env.PLACET_BIN ?? fileURLToPath(new URL('../../../target/
 const READY_SECONDS_MAX = 60;
 const DRAIN_SECONDS_MAX = 30;
 const CALL_SECONDS_MAX = 60;
+/** Answers for the first agent, and reviews. */
+export const FIRST_REVIEWER = 'Ada Lovelace';
 
 /** Starts placet for the test `t`, which also stops it and then expects a clean exit. */
 export async function startPlacet(t, { starter = 'solo' } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'placet-browser-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
-  const child = spawn(BINARY, ['up', '--json', '--dir', join(directory, 'data'), '--starter', starter], {
-    // Nothing of the developer's own settings may reach the binary under test.
-    env: {
-      PATH: process.env.PATH,
-      HOME: directory,
-      PLACET__AGENTS__LISTEN: '127.0.0.1:0',
-      PLACET__REVIEWERS__LISTEN: '127.0.0.1:0',
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const child = run(directory, ['up', '--json', '--starter', starter, '--reviewer', FIRST_REVIEWER], {
+    PLACET__AGENTS__LISTEN: '127.0.0.1:0',
+    PLACET__REVIEWERS__LISTEN: '127.0.0.1:0',
   });
-  const placet = new Placet(child);
+  const placet = new Placet(child, directory);
   t.after(() => placet.stop());
   await placet.ready();
   return placet;
 }
 
+/** Starts the binary. Nothing of the developer's own settings reaches it. */
+function run(directory, args, env = {}) {
+  return spawn(BINARY, args, {
+    cwd: directory,
+    env: { PATH: process.env.PATH, HOME: directory, PLACET_DIR: join(directory, 'data'), ...env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+}
+
 export class Placet {
   #child;
+  #directory;
   #stderr = '';
   #exited;
   #refused;
 
-  constructor(child) {
+  constructor(child, directory) {
     this.#child = child;
+    this.#directory = directory;
+    child.stdin.end();
     child.stderr.setEncoding('utf8').on('data', (text) => (this.#stderr += text));
     this.#refused = new Promise((resolve) => child.once('error', resolve));
     this.#exited = once(child, 'close').then(
@@ -114,6 +123,26 @@ export class Placet {
     return body;
   }
 
+  /** Asks for a command, which starter bundles let a person decide. Returns the pending request. */
+  async askToRun({ argv, justification, inputs = [], stdin }) {
+    const { status, body } = await this.call('POST', '/v1/commands', { argv, justification, inputs, stdin });
+    assert.equal(status, 201, JSON.stringify(body));
+    assert.equal(body.status, 'pending', JSON.stringify(body));
+    return body;
+  }
+
+  /** Uploads an input of a command. Returns its SHA-256. */
+  async upload(content) {
+    const sha256 = createHash('sha256').update(content).digest('hex');
+    const response = await fetch(new URL(`/v1/blobs/${sha256}`, this.agents), {
+      method: 'PUT',
+      headers: { authorization: `Bearer ${this.token}` },
+      body: content,
+    });
+    assert.ok(response.ok, await response.text());
+    return sha256;
+  }
+
   async request(id) {
     const { status, body } = await this.call('GET', `/v1/requests/${id}`);
     assert.equal(status, 200, JSON.stringify(body));
@@ -124,6 +153,51 @@ export class Placet {
   async cancel(id) {
     const { status, body } = await this.call('POST', `/v1/requests/${id}/cancel`);
     assert.ok(status >= 200 && status < 300, JSON.stringify(body));
+  }
+
+  /** Claims a granted request and reports how it ended, as its requester. */
+  async carryOut(request, outcome) {
+    const { status, body } = await this.call('POST', `/v1/requests/${request.id}/execution`, {
+      digest: request.digest,
+      claim: 'once',
+    });
+    assert.equal(status, 200, JSON.stringify(body));
+    const { execution_id } = body;
+    const told = await this.call('POST', `/v1/requests/${request.id}/outcome`, { execution_id, ...outcome });
+    assert.equal(told.status, 200, JSON.stringify(told.body));
+  }
+
+  /** Runs a command of the binary as the operator. Returns what it wrote to standard output. */
+  async cli(args, { stdin = '' } = {}) {
+    const child = run(this.#directory, args);
+    const written = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (text) => (written[name] += text));
+    child.stdin.end(stdin);
+    const [code] = await once(child, 'close');
+    assert.equal(code, 0, `placet ${args.join(' ')} said:\n${written.stdout}${written.stderr}`);
+    return written.stdout.trim();
+  }
+
+  /** Adds a person who may review. Returns their sign-in link. */
+  async addReviewer(name) {
+    await this.cli(['person', 'add', name, '--group', 'reviewers']);
+    return this.cli(['person', 'invite', name]);
+  }
+
+  /** Puts a bundle in force that is the present one with `[file, from, to]` replaced, and `[file]` left out. */
+  async changePolicy(...changes) {
+    const policy = join(this.#directory, 'data', 'policy');
+    for (const [file, from, to] of changes) {
+      const path = join(policy, file);
+      if (from === undefined) {
+        await rm(path);
+        continue;
+      }
+      const text = await readFile(path, 'utf8');
+      assert.ok(text.includes(from), `${file} has ${from}`);
+      await writeFile(path, text.replaceAll(from, to));
+    }
+    await this.cli(['policy', 'activate', '--yes', policy]);
   }
 
   #fail(message) {

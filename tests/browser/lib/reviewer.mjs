@@ -67,18 +67,18 @@ export async function openPage(context) {
   return page;
 }
 
-/** Follows the invitation and signs in with it. Returns the page, signed in. */
-export async function signIn(context, placet) {
+/** Follows a sign-in link, the invitation unless another is given, and signs in. Returns the page, signed in. */
+export async function signIn(context, placet, link = placet.invitation) {
   const page = await openPage(context);
-  await page.goto(placet.invitation);
+  await page.goto(link);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('navigation').first().waitFor();
   return page;
 }
 
-/** A browser signed in with the invitation, at the inbox. */
-export async function signedIn(t, placet, options) {
-  return signIn(await openContext(t, options), placet);
+/** A browser signed in with the invitation, or with another `link`, at the inbox. */
+export async function signedIn(t, placet, { link, ...options } = {}) {
+  return signIn(await openContext(t, options), placet, link);
 }
 
 /**
@@ -126,6 +126,15 @@ export const textOf = (page) => page.locator('body').innerText();
 
 /** The one region that is about this page, without header and navigation. */
 export const mainOf = (page) => page.getByRole('main');
+
+/** Fails unless the page shows a granted review: nobody approves it again, and until it is carried out one may deny. */
+export async function expectGranted(page) {
+  assert.equal(await approveButton(page).count(), 0, 'a granted review offers no Approve');
+  assert.equal(await denyButton(page).count(), 1, 'what was not carried out yet can be stopped');
+  const main = await mainOf(page).innerText();
+  assert.match(main, /may be carried out once/, 'what was granted is said');
+  assert.match(main, /denial still stops it/, 'what a denial would do is said');
+}
 
 /** Fails unless the page shows a decided review: no vote is offered any more. */
 export async function expectDecided(page) {

@@ -4,19 +4,20 @@ use askama::Template;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
-use placet_broker::CallError;
 use placet_broker::card::Card;
 use placet_broker::review::{BallotInput, Review, Reviewer, VoteLine};
+use placet_broker::{CallError, Seen};
 use placet_core::action::PepKind;
+use placet_core::decision::GuardAsk;
 use placet_core::directory::Directory;
 use placet_core::request::{Reporter, Request as ActionRequest, State as Stands, Status};
 use placet_core::review::{Verdict, VoteRefusal};
+use placet_core::text::visible;
 
 use super::view::{Deadline, When, deadline, deadline_word, when};
 use super::{Chrome, page};
 use crate::app::App;
 use crate::body::read_form;
-use crate::document::missing;
 use crate::failure::{Failure, Outcome};
 use crate::frame::CallId;
 use crate::query::pairs;
@@ -30,9 +31,10 @@ struct ReviewPage {
     chrome: Chrome,
     card: Card,
     card_hash: String,
+    short_digest: String,
     status: &'static str,
     standing_now: String,
-    missing: Option<String>,
+    progress: Vec<ProgressView>,
     deadline: Option<Deadline>,
     deadline_word: &'static str,
     created: When,
@@ -43,8 +45,16 @@ struct ReviewPage {
     votes: Vec<VoteView>,
     timeline: Vec<LineView>,
     form: Option<FormView>,
+    is_late: bool,
     why_no_form: String,
     resolve_token: Option<String>,
+}
+
+/// What a guard has of the votes that it needs.
+struct ProgressView {
+    title: String,
+    so_far: String,
+    met: bool,
 }
 
 struct Notice {
@@ -126,9 +136,10 @@ fn review_page(
     ReviewPage {
         chrome: Chrome::new(format!("Review {}", request.short_code), Some(reviewer), ""),
         card_hash: review.card_hash.to_string(),
+        short_digest: review.card.digest.chars().take(12).collect(),
         status: status.as_str(),
         standing_now: standing_now(request),
-        missing: missing(&review.seen),
+        progress: progress(&review.seen),
         deadline: request.deadline().map(|at| deadline(at, app.broker.now())),
         deadline_word: deadline_word(status),
         created: when(request.created_at),
@@ -138,11 +149,35 @@ fn review_page(
         outcome: outcome(request),
         votes: review.votes.iter().map(vote_view).collect(),
         timeline: lines(&review, directory),
+        is_late: status == Status::Granted && review.standing.deny.is_ok(),
         form: form(reviewer, &review),
         why_no_form: why_no_form(&review),
         resolve_token: resolvable.then(|| reviewer.form_token.clone()),
         card: review.card,
     }
+}
+
+/// The votes so far, guard by guard, as long as votes are what it waits for.
+fn progress(seen: &Seen) -> Vec<ProgressView> {
+    let request = &seen.stored.request;
+    let requirement = request.requirement().filter(|_| request.status() == Status::Pending);
+    let guards = requirement.map(|requirement| requirement.guards.as_slice()).unwrap_or_default();
+    let view = |guard: &GuardAsk| ProgressView {
+        title: visible(&guard.title),
+        so_far: visible(&guard.needs.sentence(&seen.tally)),
+        met: guard.needs.is_met(&seen.tally),
+    };
+    guards.iter().map(view).collect()
+}
+
+/// A card counts from no vote at all, `0 of 2 data-owners`. To people it says what is needed: `2 from data-owners`.
+fn votes_needed(needs: &str) -> String {
+    let mut parts = needs.split("0 of ");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        told.push_str(&part.replacen(' ', " from ", 1));
+    }
+    told
 }
 
 /// Where a request stands, in one sentence.
@@ -191,7 +226,7 @@ fn words(measure: &str) -> String {
         "exit_code" => "Exit code".to_owned(),
         "bytes" => "Bytes".to_owned(),
         "duration_ms" => "Duration in ms".to_owned(),
-        other => placet_core::text::visible(other),
+        other => visible(other),
     }
 }
 
@@ -325,7 +360,7 @@ async fn refused(
         chrome: Chrome::new("Your vote did not count", Some(reviewer), ""),
         message: error.to_string(),
         now,
-        kept_reason: reason.map(|reason| placet_core::text::visible(&reason)),
+        kept_reason: reason.map(|reason| visible(&reason)),
         code: error.code().to_owned(),
         call_id: call.as_str().to_owned(),
     };
@@ -344,4 +379,23 @@ pub(super) async fn resolve(
     let id = find(&app, &reviewer, &name).await?.seen.stored.request.id;
     app.broker.resolve(&reviewer, id, text).await?;
     Ok(Redirect::to(&format!("/r/{id}?done=resolution")).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needed_votes_are_told_without_a_count() {
+        for (needs, told) in [
+            ("0 of 1 reviewers", "1 from reviewers"),
+            (
+                "(0 of 2 owners at L2 or 0 of 10 legal) and 0 of 2 different people; lead after 10m",
+                "(2 from owners at L2 or 10 from legal) and 2 from different people; lead after 10m",
+            ),
+            ("no vote older than 30m", "no vote older than 30m"),
+        ] {
+            assert_eq!(votes_needed(needs), told);
+        }
+    }
 }
