@@ -106,10 +106,13 @@ impl Broker {
     pub async fn invite(&self, operator: &Operator, who: &str) -> Result<Invited, CallError> {
         let directory = self.directory().await?;
         let person = find_person(&directory, who)?;
-        self.invite_person(operator, &directory, person).await
+        // The person is written as they are, which moves the directory's epoch: what an ended session is doing right now
+        // is decided anew, and refused.
+        let ends = vec![Write::EndAccess(person.id), Write::Person(person.clone())];
+        self.mint_link(operator, &directory, person, ends).await
     }
 
-    /// Mints a sign-in link for the operator's own person, and for nobody else.
+    /// Mints a sign-in link for the operator's own person, and for nobody else. What lets them in already stays.
     pub async fn login(&self, operator: &Operator) -> Result<Invited, CallError> {
         let directory = self.directory().await?;
         let own = operator.person.and_then(|id| directory.active_person(id)).ok_or_else(|| {
@@ -118,14 +121,15 @@ impl Broker {
                 "No person is known to be this operating system user. Add one with `placet person add NAME --operator`.",
             )
         })?;
-        self.invite_person(operator, &directory, own.clone()).await
+        self.mint_link(operator, &directory, own.clone(), Vec::new()).await
     }
 
-    async fn invite_person(
+    async fn mint_link(
         &self,
         operator: &Operator,
         directory: &Directory,
         person: Person,
+        mut writes: Vec<Write>,
     ) -> Result<Invited, CallError> {
         let now = self.now();
         let (secret, secret_hash) = self.credential(LINK_PREFIX);
@@ -140,10 +144,7 @@ impl Broker {
         };
         let draft = drafts::operated(Kind::PersonInvited, operator, ("person", person.id.to_string()))
             .commit("link", Value::string(invitation.id.to_string()));
-        // The person is written as they are, which moves the directory's epoch: what an ended session is doing right now
-        // is decided anew, and refused.
-        let writes =
-            vec![Write::EndAccess(person.id), Write::Person(person.clone()), Write::Invitation(invitation)];
+        writes.push(Write::Invitation(invitation));
         self.change(directory, writes, draft).await?;
         Ok(Invited { person, secret, expires_at })
     }

@@ -304,30 +304,38 @@ impl Broker {
         self.seen(self.stored(id).await?).await
     }
 
-    /// After a restart: executions that this process's enforcement points held ended with it, and nobody knows how.
-    /// Whatever they left running has to be gone before this is called. One that cannot be written stays executing until
-    /// its lease runs out.
-    pub async fn abandon_executions(&self, pep: PepKind, why: &str) -> Result<usize, CallError> {
-        let mut abandoned = 0;
+    /// Every execution that this kind of enforcement point holds, and whose it is.
+    pub async fn executions_of(&self, pep: PepKind) -> Result<Vec<(RequestId, ExecutionId)>, CallError> {
+        let mut held = Vec::new();
         let mut before = None;
         loop {
             let statuses = vec![Status::Executing];
             let filter = RequestFilter { principal: None, statuses, before, limit: PAGE_MAX };
             let page = self.0.views.requests(filter).await?;
-            let Some(last) = page.last() else { return Ok(abandoned) };
+            let Some(last) = page.last() else { return Ok(held) };
             before = Some(last.request.id);
-            for stored in page.iter().filter(|stored| stored.request.action.pep == pep) {
-                let id = stored.request.id;
-                let _turn = self.0.locks.lock(id.as_bytes()).await;
-                match attempts(|| self.try_abandon(id, why)).await {
-                    Ok(()) => abandoned += 1,
-                    Err(CallError::Conflict { .. }) => {}
-                    Err(error) => {
-                        warn!(request.id = %id, error = %error, "an execution could not be abandoned");
-                    }
+            let of_pep =
+                page.iter().map(|stored| &stored.request).filter(|request| request.action.pep == pep);
+            held.extend(of_pep.filter_map(|request| Some((request.id, request.execution()?.id))));
+        }
+    }
+
+    /// After a restart: executions that this process's enforcement points held ended with it, and nobody knows how.
+    /// Whatever they left running has to be gone before this is called. One that cannot be written stays executing until
+    /// its lease runs out.
+    pub async fn abandon_executions(&self, pep: PepKind, why: &str) -> Result<usize, CallError> {
+        let mut abandoned = 0;
+        for (id, _) in self.executions_of(pep).await? {
+            let _turn = self.0.locks.lock(id.as_bytes()).await;
+            match attempts(|| self.try_abandon(id, why)).await {
+                Ok(()) => abandoned += 1,
+                Err(CallError::Conflict { .. }) => {}
+                Err(error) => {
+                    warn!(request.id = %id, error = %error, "an execution could not be abandoned");
                 }
             }
         }
+        Ok(abandoned)
     }
 
     async fn try_abandon(&self, id: RequestId, why: &str) -> Result<(), Attempt> {

@@ -39,7 +39,7 @@ pub struct FileChange {
     pub path: String,
     /// `added`, `changed` or `removed`.
     pub change: &'static str,
-    /// The lines that differ, with `-` and `+` in front.
+    /// A unified diff of the file's lines.
     pub lines: Vec<String>,
 }
 
@@ -202,22 +202,11 @@ fn changes(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>
     changes
 }
 
-/// The lines between the common beginning and the common end of two texts.
+/// The lines that differ, as in a unified diff, each with a line of what stands around it.
 fn changed_lines(before: Option<&Vec<u8>>, after: Option<&Vec<u8>>) -> Vec<String> {
-    let text = |bytes: Option<&Vec<u8>>| {
-        bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
-    };
+    let text =
+        |bytes: Option<&Vec<u8>>| String::from_utf8_lossy(bytes.map_or(&[], Vec::as_slice)).into_owned();
     let (before, after) = (text(before), text(after));
-    let (mut old, mut new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    while let (Some(a), Some(b)) = (old.last(), new.last()) {
-        if a != b {
-            break;
-        }
-        old.pop();
-        new.pop();
-    }
-    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let removed = old.into_iter().skip(same).map(|line| format!("-{line}"));
-    let added = new.into_iter().skip(same).map(|line| format!("+{line}"));
-    removed.chain(added).collect()
+    let diff = similar::TextDiff::from_lines(&before, &after);
+    diff.unified_diff().context_radius(1).to_string().lines().map(str::to_owned).collect()
 }

@@ -7,6 +7,7 @@
 //!                              └─► doors and admin socket bound ─► ready line ─► … ─► drain
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,7 +21,8 @@ use placet_core::action::PepKind;
 use placet_core::digest::Sha256Digest;
 use placet_core::directory::{AgentKind, Operator};
 use placet_core::entropy::Entropy;
-use placet_core::request::{Lifetimes, Status};
+use placet_core::id::ExecutionId;
+use placet_core::request::Lifetimes;
 use placet_core::time::Clock;
 use placet_gateway::blobs::{Blobs, Bounds};
 use placet_gateway::commands::{ClockTimer, Commands, Pace, Parts as CommandParts};
@@ -30,9 +32,9 @@ use placet_gateway::runner::user::Identity;
 use placet_gateway::runner::workdir::{WorkRoot, WorkRootError};
 use placet_ledger::Signer;
 use placet_server::{AdminListener, App, Limits, Listener, PublicUrl};
+use placet_store::Views;
 use placet_store::keys::RootKeySource;
 use placet_store::sqlite::{OpenError, Options, SqliteStore};
-use placet_store::{RequestFilter, Views};
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -330,17 +332,8 @@ async fn runner(
         Some(identity) => identity.users(),
         None => vec![nix::unistd::geteuid().as_raw()],
     };
-    let executing = RequestFilter {
-        statuses: vec![Status::Executing],
-        limit: placet_store::PAGE_MAX,
-        ..RequestFilter::default()
-    };
-    let ours: std::collections::BTreeSet<_> = broker
-        .list(executing)
-        .await?
-        .iter()
-        .filter_map(|seen| seen.stored.request.execution().map(|execution| execution.id))
-        .collect();
+    let held = broker.executions_of(PepKind::Command).await?;
+    let ours: BTreeSet<ExecutionId> = held.into_iter().map(|(_, execution)| execution).collect();
     for leftover in kill_leftovers(&|execution| ours.contains(&execution), &users) {
         warn!(pid = leftover.pid, execution.id = %leftover.execution, "killed what an earlier process left running");
     }

@@ -9,7 +9,7 @@ use placet_core::review::Verdict;
 use placet_core::secret::Secret;
 use placet_store::{EntryFilter, Views};
 
-use crate::world::{World, edited};
+use crate::world::{World, edit, edited, starter};
 
 fn person(name: &str) -> NewPerson {
     NewPerson { name: name.into(), ..NewPerson::default() }
@@ -85,6 +85,12 @@ async fn an_operator_signs_in_as_nobody_else() {
     let world = World::new("team").await;
     world.reviewer("rev").await;
     assert_eq!(world.broker.login(&world.operator).await.unwrap().person.name, "ann");
+    // Signing in once more ends nothing; being invited by others ends everything.
+    let (_, token) = world.broker.mint_token(&world.operator, "ann").await.unwrap();
+    world.broker.login(&world.operator).await.unwrap();
+    assert!(world.broker.reviewer_by_token(token.expose()).await.is_ok());
+    world.broker.invite(&world.operator, "ann").await.unwrap();
+    assert!(world.broker.reviewer_by_token(token.expose()).await.is_err());
     let stranger = world.broker.operator(4242).await.unwrap();
     assert_eq!(stranger, Operator { uid: 4242, person: None });
     assert_eq!(world.broker.login(&stranger).await.unwrap_err().code(), "no_own_person");
@@ -208,4 +214,24 @@ async fn signing_out_twice_is_signing_out() {
     world.broker.sign_out(&rev).await.unwrap();
     let id = world.deploy("production").await.unwrap().seen.stored.request.id;
     assert_eq!(world.vote(&rev, id, Verdict::Approve).await.unwrap_err().code(), "unauthenticated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_shows_what_would_change_and_only_that() {
+    let world = World::new("team").await;
+    let mut files = starter("team");
+    edit(&mut files, "ask.cedar", "approvals.reviewers >= 1", "approvals.reviewers >= 2");
+    let Err(placet_broker::policies::StageError::TestsFail(failed)) =
+        world.broker.stage(&world.operator, files).await
+    else {
+        panic!("its own tests still expect one reviewer");
+    };
+    assert!(!failed.is_empty());
+    let mut files = starter("team");
+    edit(&mut files, "never.cedar", "// What may never happen", "// What must never happen");
+    let staged = world.broker.stage(&world.operator, files).await.unwrap();
+    let [change] = staged.changes.as_slice() else { panic!("{:?}", staged.changes) };
+    assert_eq!((change.path.as_str(), change.change), ("never.cedar", "changed"));
+    let signs = |sign| change.lines.iter().filter(|line| line.starts_with(sign)).count();
+    assert_eq!((signs('-'), signs('+')), (1, 1), "{:?}", change.lines);
 }
