@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Placet, Stopped};
+use crate::harness::{Placet, Stopped, walk};
 
 /// A ledger with an approved and carried out deployment; its key, and the request's id.
 fn deployed() -> (Placet, String, String) {
@@ -70,11 +70,6 @@ fn entries_file(directory: &Path) -> std::path::PathBuf {
     let mut found: Vec<_> = walk(directory);
     found.sort_by_key(|path| fs::metadata(path).unwrap().len());
     found.pop().unwrap()
-}
-
-fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -6,15 +6,18 @@
 //! let answer = placet.agents().post("/v1/requests", &json!({ … }));
 //! ```
 //!
-//! Every placet has its own directory and ports, and is killed when it is dropped.
+//! Every placet has its own directory and ports, and is killed when it is dropped. How people sign in and vote stands in
+//! [`crate::people`].
 
 #![allow(dead_code, reason = "each feature uses a part of it")]
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -157,12 +160,45 @@ impl Placet {
 
     /// The agents' door as the first agent.
     pub(crate) fn agents(&self) -> Http<'_> {
-        Http { placet: self, base: self.ready.agents.clone(), token: self.ready.agent_token.clone() }
+        self.http(&self.ready.agents).bearer(self.ready.agent_token.as_deref())
     }
 
     /// The reviewers' door, with this API token or none.
     pub(crate) fn reviewers(&self, token: Option<&str>) -> Http<'_> {
-        Http { placet: self, base: self.ready.reviewers.clone(), token: token.map(str::to_owned) }
+        self.http(&self.ready.reviewers).bearer(token)
+    }
+
+    fn http(&self, base: &str) -> Http<'_> {
+        Http { placet: self, base: base.to_owned(), headers: Vec::new() }
+    }
+
+    /// GET at the admin socket.
+    pub(crate) fn admin(&self, path: &str) -> Value {
+        let mut socket = UnixStream::connect(&self.ready.admin).unwrap();
+        let call = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(call.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// The verdict words of all entries of this kind, oldest first.
+    pub(crate) fn verdicts(&self, kind: &str) -> Vec<String> {
+        let found = self.admin(&format!("/admin/v1/audit/entries?limit=200&kind={kind}"));
+        let words = found["entries"].as_array().unwrap().iter().map(|entry| {
+            let clear: Value = serde_json::from_str(entry["entry"].as_str().unwrap()).unwrap();
+            clear["verdict"].as_str().unwrap_or_default().to_owned()
+        });
+        let mut words: Vec<String> = words.collect();
+        words.reverse();
+        words
+    }
+
+    /// What `placet audit key` says.
+    pub(crate) fn log_key(&self) -> String {
+        self.cli(["audit", "key"]).succeeds().trim().to_owned()
     }
 
     /// An API token of this person.
@@ -172,16 +208,33 @@ impl Placet {
 
     /// Puts a bundle in force that is the active starter with this text replaced in this file.
     pub(crate) fn change_policy(&self, file: &str, from: &str, to: &str) {
-        let path = self.data().join("policy").join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} has no {from:?}");
-        fs::write(&path, text.replace(from, to)).unwrap();
-        self.cli(["policy", "activate", "--yes"]).arg(self.data().join("policy")).succeeds();
+        replace_in(&self.policy().join(file), from, to);
+        self.activate();
+    }
+
+    /// The directory of its policy; what is changed there holds from [`Placet::activate`] on.
+    pub(crate) fn policy(&self) -> PathBuf {
+        self.data().join("policy")
+    }
+
+    /// Puts the bundle in its policy directory in force.
+    pub(crate) fn activate(&self) {
+        self.cli(["policy", "activate", "--yes"]).arg(self.policy()).succeeds();
+    }
+
+    /// Sends it a signal, and does not wait for anything.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     /// Asks it to stop, and waits until it has.
-    pub(crate) fn stop(mut self) -> Stopped {
-        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).unwrap();
+    pub(crate) fn stop(self) -> Stopped {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits until it has ended, of which it was told before.
+    pub(crate) fn ended(mut self) -> Stopped {
         let status = self.process.wait().unwrap();
         self.stopped(status)
     }
@@ -283,6 +336,12 @@ impl Cli {
         self
     }
 
+    /// With these arguments too.
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
     /// With this variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
@@ -348,10 +407,11 @@ pub(crate) fn ended(child: Child) -> Ended {
 }
 
 /// A door, with a token or without.
+#[derive(Clone)]
 pub(crate) struct Http<'a> {
     placet: &'a Placet,
     base: String,
-    token: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 /// What a door answered.
@@ -365,43 +425,97 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-impl Http<'_> {
+impl<'a> Http<'a> {
     /// With this token, or none.
     pub(crate) fn bearer(mut self, token: Option<&str>) -> Self {
-        self.token = token.map(str::to_owned);
+        self.headers.retain(|(name, _)| name != "authorization");
+        match token {
+            Some(token) => self.header("authorization", &format!("Bearer {token}")),
+            None => self,
+        }
+    }
+
+    /// With this header too.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// GET.
     pub(crate) fn get(&self, path: &str) -> Answer {
-        self.call(reqwest::Method::GET, path, None)
+        self.send(reqwest::Method::GET, path, Vec::new())
     }
 
     /// POST of JSON.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
-        self.call(reqwest::Method::POST, path, Some(body.to_string()))
+        self.post_raw(path, &body.to_string())
     }
 
     /// POST of exactly these bytes as JSON.
-    pub(crate) fn post_raw(&self, path: &str, body: &str) -> Answer {
-        self.call(reqwest::Method::POST, path, Some(body.to_owned()))
+    pub(crate) fn post_raw(&self, path: &str, body: &(impl AsRef<[u8]> + ?Sized)) -> Answer {
+        self.post_as(path, "application/json", body)
     }
 
-    fn call(&self, method: reqwest::Method, path: &str, body: Option<String>) -> Answer {
+    /// POST of exactly these bytes as whatever this says.
+    pub(crate) fn post_as(&self, path: &str, media: &str, body: &(impl AsRef<[u8]> + ?Sized)) -> Answer {
+        let call = self.clone().header("content-type", media);
+        call.send(reqwest::Method::POST, path, body.as_ref().to_vec())
+    }
+
+    /// PUT of these bytes.
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
+        self.send(reqwest::Method::PUT, path, body.to_vec())
+    }
+
+    /// GET of something that goes on.
+    pub(crate) fn follow(&self, path: &str) -> Followed<'a> {
+        let answer = self.placet.runtime.block_on(self.call(reqwest::Method::GET, path).send()).unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        Followed { placet: self.placet, answer, said: String::new() }
+    }
+
+    fn send(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Answer {
+        let call = self.call(method, path).body(body);
         self.placet.runtime.block_on(async {
-            let http =
-                reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-            let mut call = http.unwrap().request(method, format!("{}{path}", self.base));
-            if let Some(token) = &self.token {
-                call = call.bearer_auth(token);
-            }
-            if let Some(body) = body {
-                call = call.header("content-type", "application/json").body(body);
-            }
             let answer = call.send().await.unwrap();
             let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
             Answer { status, headers, body: answer.bytes().await.unwrap().to_vec() }
         })
+    }
+
+    fn call(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let call = http.unwrap().request(method, format!("{}{path}", self.base));
+        self.headers.iter().fold(call, |call, (name, value)| call.header(name, value))
+    }
+}
+
+/// An answer that goes on.
+pub(crate) struct Followed<'a> {
+    placet: &'a Placet,
+    answer: reqwest::Response,
+    said: String,
+}
+
+impl Followed<'_> {
+    /// Everything that came until this did.
+    pub(crate) fn until(&mut self, expected: &str) -> &str {
+        while !self.said.contains(expected) {
+            assert!(self.more(), "it ended without {expected:?}: {}", self.said);
+        }
+        &self.said
+    }
+
+    /// Everything until its end.
+    pub(crate) fn to_end(mut self) -> String {
+        while self.more() {}
+        self.said
+    }
+
+    fn more(&mut self) -> bool {
+        let chunk = self.placet.runtime.block_on(self.answer.chunk()).unwrap();
+        self.said.push_str(&String::from_utf8_lossy(chunk.as_deref().unwrap_or_default()));
+        chunk.is_some()
     }
 }
 
@@ -428,4 +542,34 @@ impl Answer {
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.json()["code"], code, "{}", self.text());
     }
+}
+
+/// How long anything may take on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until there is something to see.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Replaces text in a file, which has to have it.
+pub(crate) fn replace_in(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{} has no {from:?}", path.display());
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+/// All files under a directory.
+pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() && !path.is_symlink() { walk(&path) } else { vec![path] })
+        .collect()
 }

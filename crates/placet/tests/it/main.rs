@@ -1,6 +1,6 @@
 //! The real binary, started on free ports with a directory of its own, and used as its users use it.
 //!
-//! A module for each feature. What they share is [`harness`].
+//! A module for each feature. What they share is [`harness`] and [`people`].
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,14 @@
 )]
 
 mod harness;
+mod people;
 
 mod audit;
 mod cli;
 mod commands;
+mod doors;
+mod example;
+mod http;
 mod operators;
 mod policy;
 mod requests;
