@@ -178,6 +178,7 @@ pub(crate) async fn failures_as_pages(State(app): State<App>, request: Request, 
 
 fn message(problem: Problem, reviewer: Option<&Reviewer>, call_id: String) -> MessagePage {
     let heading = match problem.status {
+        404 if problem.code == "link_unusable" => "This link does not work",
         401 => "You are not signed in",
         403 => "That was refused",
         404 => "There is nothing here",

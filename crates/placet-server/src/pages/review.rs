@@ -268,9 +268,18 @@ fn form(reviewer: &Reviewer, review: &Review) -> Option<FormView> {
             .approve
             .err()
             .filter(|refusal| *refusal != VoteRefusal::Decided)
-            .map(|refusal| refusal.to_string()),
+            .map(why_not_approve),
         self_review: standing.self_review,
     })
+}
+
+fn why_not_approve(refusal: VoteRefusal) -> String {
+    match refusal {
+        VoteRefusal::AlreadyVoted => {
+            "You have approved it. Until it is carried out you can still deny it.".to_owned()
+        }
+        other => format!("You may not approve it: {other}."),
+    }
 }
 
 fn why_no_form(review: &Review) -> String {

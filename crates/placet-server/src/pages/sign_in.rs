@@ -57,7 +57,7 @@ pub(super) async fn consume(
 fn used_up(error: CallError) -> Failure {
     match error {
         CallError::NotFound | CallError::Unauthenticated => {
-            let detail = "This sign-in link does not work: it was used, has run out, or was replaced by a newer one. \
+            let detail = "It was used, has run out, or was replaced by a newer one: a sign-in link works once. \
                           Ask an operator for another.";
             Failure::new(StatusCode::NOT_FOUND, "link_unusable", detail)
         }
