@@ -55,7 +55,12 @@ fn each_door_opens_to_its_own_credentials_only() {
     let secret = ada.secret.split_once('=').unwrap().1;
     placet.agents().bearer(Some(secret)).get("/v1/requests").problem(401, "unauthenticated");
     placet.reviewers(Some(secret)).get("/v1/reviews").problem(401, "unauthenticated");
-    placet.agents().bearer(None).header("cookie", &ada.secret).get("/v1/requests").problem(401, "unauthenticated");
+    placet
+        .agents()
+        .bearer(None)
+        .header("cookie", &ada.secret)
+        .get("/v1/requests")
+        .problem(401, "unauthenticated");
     assert_eq!(placet.agents().get(&at(&request, "")).json()["status"], "pending");
     placet.agents().get("/").problem(404, "not_found");
 }

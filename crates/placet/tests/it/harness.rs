@@ -12,6 +12,7 @@
 #![allow(dead_code, reason = "each feature uses a part of it")]
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -319,7 +320,6 @@ pub(crate) struct Cli {
 }
 
 /// How a command ended.
-#[derive(Debug)]
 pub(crate) struct Ended {
     /// Its exit code; 128 and the signal if one ended it.
     pub(crate) code: i32,
@@ -327,6 +327,13 @@ pub(crate) struct Ended {
     pub(crate) stdout: Vec<u8>,
     /// Its talk.
     pub(crate) stderr: String,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data = String::from_utf8_lossy(&self.stdout);
+        write!(f, "exit {}\n--- stdout\n{data}\n--- stderr\n{}", self.code, self.stderr)
+    }
 }
 
 impl Cli {

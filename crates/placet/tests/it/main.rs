@@ -21,5 +21,7 @@ mod example;
 mod http;
 mod operators;
 mod policy;
+mod proof;
 mod requests;
+mod restart;
 mod up;
