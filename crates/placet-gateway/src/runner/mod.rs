@@ -17,6 +17,7 @@ pub mod exec;
 pub mod plan;
 pub mod processes;
 pub mod program;
+mod removal;
 pub mod scan;
 pub mod spool;
 pub mod supervisor;

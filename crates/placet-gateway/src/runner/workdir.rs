@@ -9,6 +9,7 @@ use nix::fcntl::OFlag;
 use placet_core::digest::Sha256Digest;
 use placet_core::id::ExecutionId;
 
+use super::removal::remove_tree;
 use super::user::Identity;
 use super::wire::Refusal;
 use crate::hash::Hasher;
@@ -97,7 +98,7 @@ impl WorkRoot {
             let ours = entry.file_name().to_str().is_some_and(|name| ExecutionId::parse(name).is_ok());
             if ours
                 && entry.file_type()?.is_dir()
-                && let Err(error) = fs::remove_dir_all(entry.path())
+                && let Err(error) = remove_tree(&entry.path())
             {
                 // Its name is not used again, so it is in nobody's way.
                 tracing::warn!(path = %entry.path().display(), %error, "an old private directory could not be removed");
@@ -176,8 +177,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // The standard library goes from descriptor to descriptor here and follows no link.
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             tracing::error!(path = %self.path.display(), %error, "a private directory could not be removed");
         }
     }
