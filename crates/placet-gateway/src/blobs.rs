@@ -4,12 +4,13 @@
 //! arrive, count against a bound per blob and one per principal, and get their name only when the hash is right. A day
 //! after the last upload of the same bytes they are deleted.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, FileTimes, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Bounds {
     pub blob_bytes_max: u64,
     /// All blobs of one principal.
     pub principal_bytes_max: u64,
+    /// What a smaller blob counts as, because a file costs a disk more than its bytes.
+    pub counted_bytes_min: u64,
     /// From the last upload to the deletion.
     pub kept_for: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for Bounds {
         Bounds {
             blob_bytes_max: 256 * 1024 * 1024,
             principal_bytes_max: 1024 * 1024 * 1024,
+            counted_bytes_min: 4096,
             kept_for: Duration::from_secs(24 * 60 * 60),
         }
     }
@@ -49,6 +53,8 @@ pub struct Blobs {
     bounds: Bounds,
     clock: Arc<dyn Clock>,
     uploads: Arc<AtomicU64>,
+    /// All bytes that ever arrived from a principal, kept or not: uploads at the same time see each other by it.
+    arrived: Arc<Mutex<HashMap<Principal, Arc<AtomicU64>>>>,
 }
 
 /// An upload that was kept.
@@ -89,7 +95,8 @@ impl Blobs {
     /// The blobs in `root`, which is made if it is not there. Uploads that an earlier run left half done are removed.
     pub fn open(root: &Path, bounds: Bounds, clock: Arc<dyn Clock>) -> io::Result<Self> {
         make_directory(root)?;
-        let blobs = Blobs { root: root.to_owned(), bounds, clock, uploads: Arc::default() };
+        let blobs =
+            Blobs { root: root.to_owned(), bounds, clock, uploads: Arc::default(), arrived: Arc::default() };
         blobs.remove(|name, _| name.starts_with(UPLOAD_PREFIX))?;
         Ok(blobs)
     }
@@ -113,7 +120,19 @@ impl Blobs {
         let upload = Upload(
             directory.join(format!("{UPLOAD_PREFIX}{}", self.uploads.fetch_add(1, Ordering::Relaxed))),
         );
-        let (found, bytes) = self.receive(&upload.0, bytes_in(&directory)?, body).await?;
+        let arrived = self.arrived(principal);
+        let before = arrived.load(Ordering::Relaxed);
+        // What arrives from here on is in `arrived`, also what other uploads of the principal bring meanwhile.
+        let already = bytes_in(&directory, self.bounds.counted_bytes_min)?;
+        let count = |bytes: u64| {
+            let since =
+                arrived.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes).saturating_sub(before);
+            if already.saturating_add(since) > self.bounds.principal_bytes_max {
+                return Err(BlobError::Quota(self.bounds.principal_bytes_max));
+            }
+            Ok(())
+        };
+        let (found, bytes) = self.receive(&upload.0, &count, body).await?;
         if found != sha256 {
             return Err(BlobError::OtherBytes(found));
         }
@@ -124,7 +143,7 @@ impl Blobs {
     async fn receive<E>(
         &self,
         path: &Path,
-        already: u64,
+        count: &(impl Fn(u64) -> Result<(), BlobError> + Sync),
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<(Sha256Digest, u64), BlobError> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -132,15 +151,14 @@ impl Blobs {
         let mut body = std::pin::pin!(body);
         let mut hasher = Hasher::default();
         let mut received: u64 = 0;
+        count(self.bounds.counted_bytes_min)?;
         while let Some(part) = body.next().await {
             let part = part.map_err(|_| BlobError::Broken)?;
             received = received.saturating_add(part.len() as u64);
             if received > self.bounds.blob_bytes_max {
                 return Err(BlobError::TooLarge(self.bounds.blob_bytes_max));
             }
-            if already.saturating_add(received) > self.bounds.principal_bytes_max {
-                return Err(BlobError::Quota(self.bounds.principal_bytes_max));
-            }
+            count(part.len() as u64)?;
             hasher.update(&part);
             file.write_all(&part).await?;
         }
@@ -170,6 +188,11 @@ impl Blobs {
         Ok(())
     }
 
+    fn arrived(&self, principal: Principal) -> Arc<AtomicU64> {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(arrived.entry(principal).or_default())
+    }
+
     fn directory(&self, principal: Principal) -> PathBuf {
         self.root.join(principal.to_string())
     }
@@ -192,11 +215,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bytes_in(directory: &Path) -> io::Result<u64> {
+fn bytes_in(directory: &Path, counted_min: u64) -> io::Result<u64> {
     let mut total: u64 = 0;
     for blob in fs::read_dir(directory)? {
         match blob?.metadata() {
-            Ok(metadata) => total = total.saturating_add(metadata.size()),
+            Ok(metadata) => total = total.saturating_add(metadata.size().max(counted_min)),
             // Removed in between.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -230,8 +253,12 @@ mod tests {
         }
     }
 
-    const BOUNDS: Bounds =
-        Bounds { blob_bytes_max: 10, principal_bytes_max: 25, kept_for: Duration::from_secs(86_400) };
+    const BOUNDS: Bounds = Bounds {
+        blob_bytes_max: 10,
+        principal_bytes_max: 25,
+        counted_bytes_min: 0,
+        kept_for: Duration::from_secs(86_400),
+    };
 
     fn principal(number: u8) -> Principal {
         Principal::Agent(AgentId::from_bytes([number; 16]))
@@ -278,6 +305,52 @@ mod tests {
 
         let count = |who: u8| fs::read_dir(root.path().join(principal(who).to_string())).unwrap().count();
         assert_eq!((count(1), count(2), count(3)), (0, 2, 1));
+    }
+
+    #[tokio::test]
+    async fn uploads_at_the_same_time_share_the_bound() {
+        let root = tempfile::tempdir().unwrap();
+        let (blobs, _) = open(root.path());
+        let (mut senders, mut uploads) = (Vec::new(), Vec::new());
+        for place in 0..4 {
+            let (sender, body) = futures::channel::mpsc::unbounded::<io::Result<Bytes>>();
+            let (blobs, name) = (blobs.clone(), format!("{place}234567890"));
+            uploads.push(tokio::spawn(async move {
+                blobs.put(principal(1), Sha256Digest::of(name.as_bytes()), body).await
+            }));
+            senders.push(sender);
+        }
+        // All of them have begun, with nothing kept yet, before the first of them brings all of its bytes.
+        for half in [(0, 5), (5, 10)] {
+            for (place, sender) in senders.iter().enumerate() {
+                let bytes = Bytes::from(format!("{place}234567890")).slice(half.0..half.1);
+                // An upload that was refused reads no more.
+                let _ = sender.unbounded_send(Ok(bytes));
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(senders);
+        let mut kept = 0;
+        for upload in uploads {
+            match upload.await.unwrap() {
+                Ok(_) => kept += 1,
+                Err(error) => assert!(matches!(error, BlobError::Quota(25)), "{error}"),
+            }
+        }
+        assert!(kept <= 2, "{kept} of 10 bytes each under a bound of 25");
+        assert!(bytes_in(&root.path().join(principal(1).to_string()), 0).unwrap() <= 25);
+    }
+
+    #[tokio::test]
+    async fn a_small_blob_counts_as_what_its_file_costs() {
+        let root = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Hand(AtomicI64::new(1_790_000_000_000)));
+        let bounds = Bounds { principal_bytes_max: 10_000, counted_bytes_min: 4096, ..BOUNDS };
+        let blobs = Blobs::open(root.path(), bounds, clock).unwrap();
+        for name in ["a", "b"] {
+            put(&blobs, 1, name, &[name]).await.unwrap();
+        }
+        assert!(matches!(put(&blobs, 1, "c", &["c"]).await, Err(BlobError::Quota(10_000))));
     }
 
     #[tokio::test]
