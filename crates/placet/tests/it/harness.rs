@@ -18,6 +18,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -579,4 +580,12 @@ pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
     entries
         .flat_map(|path| if path.is_dir() && !path.is_symlink() { walk(&path) } else { vec![path] })
         .collect()
+}
+
+/// A port that is free, and stays so until it is used: it is not among those that the kernel gives to others.
+pub(crate) fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let from = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut ports = std::iter::repeat_with(|| from + TAKEN.fetch_add(1, Ordering::Relaxed));
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

@@ -12,12 +12,15 @@
 
 mod harness;
 mod people;
+mod postgres;
 
 mod audit;
 mod cli;
 mod commands;
 mod doors;
 mod example;
+mod export;
+mod hostile;
 mod http;
 mod operators;
 mod policy;
