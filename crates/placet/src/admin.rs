@@ -112,6 +112,7 @@ impl Admin {
         body: Body,
     ) -> Result<(StatusCode, String, Bytes), Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        self.check_peer(stream.peer_cred().map_err(|error| self.unreachable(&error))?.uid())?;
         let broken = |error: hyper::Error| self.broken(&error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -136,6 +137,19 @@ impl Admin {
         let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let answer = answer.map_err(|error| self.broken(&error.to_string()))?;
         Ok((status, media_type, answer.to_bytes()))
+    }
+
+    /// Whoever serves the socket hears secrets and hands out links. The data directory is looked for where we stand, and
+    /// that may be a directory that an agent filled: only a placet of our own user is believed.
+    fn check_peer(&self, uid: u32) -> Result<(), Failure> {
+        let own = nix::unistd::geteuid().as_raw();
+        if uid == own {
+            return Ok(());
+        }
+        let socket = self.socket.display();
+        let message = format!("trust {socket}: user {uid} serves it, and you are user {own}");
+        Err(Failure::new(Exit::Refused, message)
+            .hint("Operators work as the user that placet runs as. If that is not yours, somebody put this socket here."))
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -178,6 +192,16 @@ fn path(segments: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_of_another_user_is_not_told_anything() {
+        let own = nix::unistd::geteuid().as_raw();
+        let admin = Admin::of(Path::new("placet-data"));
+        assert!(admin.check_peer(own).is_ok());
+        let failure = admin.check_peer(own + 1).unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused);
+        assert!(failure.message.contains("placet-data/admin.sock"), "{failure}");
+    }
 
     #[test]
     fn a_name_stays_one_segment() {
