@@ -39,13 +39,13 @@ impl Output {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        data(text.as_bytes())
+        data(unsteered(&text).as_bytes())
     }
 
     /// Says something to whoever watches. Never data.
     pub(crate) fn say(self, text: &str) {
         // Nobody to talk to is no reason to stop.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", unsteered(text));
     }
 
     /// Says why the command failed, and what to do.
@@ -79,6 +79,37 @@ pub(crate) fn data(bytes: &[u8]) -> Result<(), Failure> {
 /// Text of others, so that it cannot steer the terminal. What is escaped already stays as it is.
 pub(crate) fn plain(text: &str) -> String {
     text.split('\\').map(visible).collect::<Vec<_>>().join("\\")
+}
+
+/// Whole lines, in which others' texts may stand: line breaks, tabs and colours are kept, everything else that steers a
+/// terminal is shown. Texts that are one line go through [`plain`] first, so that they stay one.
+fn unsteered(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\n', '\t', '\u{1b}']) {
+        let (before, from) = rest.split_at(at);
+        shown.push_str(&plain(before));
+        let kept = if from.starts_with('\u{1b}') { colour(from) } else { 1 };
+        match from.split_at_checked(kept).filter(|(kept, _)| !kept.is_empty()) {
+            Some((kept, after)) => {
+                shown.push_str(kept);
+                rest = after;
+            }
+            None => {
+                shown.push_str("\\u{1b}");
+                rest = from.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    shown.push_str(&plain(rest));
+    shown
+}
+
+/// How long the sequence is that begins this text and does nothing but choose a colour; 0 if it is another.
+fn colour(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let length = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters.as_bytes().get(length) == Some(&b'm') { "\u{1b}[".len() + length + 1 } else { 0 }
 }
 
 /// What a colour says. Words say it too.
@@ -129,8 +160,9 @@ fn coloured(paint: Paint, word: &str) -> String {
 
 /// Columns under headings, each as wide as its widest cell.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
     let mut widths = headings.map(|heading| heading.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -141,7 +173,7 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
         format!("{}\n", line.trim_end())
     };
     let mut text = line(headings);
-    for row in rows {
+    for row in &rows {
         text.push_str(&line(row.each_ref().map(String::as_str)));
     }
     text
@@ -160,5 +192,22 @@ mod tests {
     #[test]
     fn others_texts_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\u{202e}\\n"), "a\\u{1b}[2Jb\\u{202e}\\n");
+        let forged = [["a\nb".to_owned()]];
+        assert_eq!(table(["ID"], &forged), "ID\na\\nb\n", "a cell stays in its line");
+    }
+
+    #[test]
+    fn whole_lines_keep_their_colours_and_nothing_else_that_steers() {
+        for (text, shown) in [
+            ("a\n\tb \u{1b}[31mred\u{1b}[0m \u{1b}[1;38;5;9mx\u{1b}[m", None),
+            ("\u{1b}[2J\u{1b}]0;title\u{7}", Some("\\u{1b}[2J\\u{1b}]0;title\\u{7}")),
+            ("\u{1b}[31", Some("\\u{1b}[31")),
+            ("\u{1b}", Some("\\u{1b}")),
+            ("\u{1b}\u{1b}[0m", Some("\\u{1b}\u{1b}[0m")),
+            ("a\rb\u{9b}31mc\u{202e}", Some("a\\rb\\u{9b}31mc\\u{202e}")),
+            ("\\n ü 日本", None),
+        ] {
+            assert_eq!(unsteered(text), shown.unwrap_or(text));
+        }
     }
 }

@@ -149,7 +149,8 @@ pub(crate) fn shown(request: &RequestDocument) -> String {
     let entries: Vec<String> = request.ledger.entries.iter().map(u64::to_string).collect();
     put("entries", Some(entries.join(", ")));
     put("canonical", Some(plain(&request.canonical)));
-    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+    // Whatever placet answers, a value stays in its line.
+    lines.iter().map(|(name, value)| format!("{name:<10} {}\n", plain(value))).collect()
 }
 
 fn chain(request: &RequestDocument) -> String {

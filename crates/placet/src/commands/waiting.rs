@@ -192,14 +192,14 @@ fn introduction(request: &RequestDocument) -> Vec<String> {
         Status::Granted => "is approved and not carried out yet",
         _ => "is being carried out",
     };
-    let what = format!("{} on {}", request.action, resource(request));
+    let what = format!("{} on {}", plain(&request.action), resource(request));
     let mut lines = vec![format!("placet: {} {waits}", paint(Paint::Strong, &what))];
     if let Some(review) = request.review.as_ref().filter(|_| request.status == Status::Pending) {
-        lines.push(format!("placet:   review    {}", review.url));
-        lines.push(format!("placet:   code      {}", request.short_code));
+        lines.push(format!("placet:   review    {}", plain(&review.url)));
+        lines.push(format!("placet:   code      {}", plain(&request.short_code)));
     }
     if let (Some(until), Some(left)) = (&request.expires_at, left(request)) {
-        lines.push(format!("placet:   deadline  {until}, in {left}"));
+        lines.push(format!("placet:   deadline  {}, in {left}", plain(until)));
     }
     let needs = progress(request);
     if !needs.is_empty() {
