@@ -257,8 +257,9 @@ fn ended(end: &End, output: Output) -> Result<Exit, Failure> {
 }
 
 fn exit_of_end(end: &End) -> Exit {
-    let by_signal = |signal: i32| Exit::Program(u8::try_from(128 + signal).unwrap_or(u8::MAX));
-    let by_code = |code: i32| Exit::Program(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
+    let by_signal = |signal: i32| Exit::Program(u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX));
+    // A code that no program can have is not cut down to one: 256 would become success.
+    let by_code = |code: i32| Exit::Program(u8::try_from(code).unwrap_or(u8::MAX));
     match (end.status, end.reason.as_deref(), end.exit_code, end.signal) {
         (EndStatus::Unknown, ..) => Exit::Unknown,
         (EndStatus::Succeeded, ..) => Exit::Done,
@@ -299,6 +300,9 @@ mod tests {
             (end(Succeeded, Some(0), None, None), 0),
             (end(Failed, Some(3), None, None), 3),
             (end(Failed, Some(255), None, None), 255),
+            (end(Failed, Some(256), None, None), 255),
+            (end(Failed, Some(-1), None, None), 255),
+            (end(Failed, None, Some(i32::MAX), None), 255),
             (end(Failed, None, Some(9), None), 137),
             (end(Failed, None, Some(15), Some("cancelled")), 143),
             (end(Failed, Some(0), None, Some("cancelled")), 143),
