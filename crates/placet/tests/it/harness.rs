@@ -515,7 +515,7 @@ impl Followed<'_> {
     }
 
     /// Everything until its end.
-    pub(crate) fn to_end(mut self) -> String {
+    pub(crate) fn rest(mut self) -> String {
         while self.more() {}
         self.said
     }

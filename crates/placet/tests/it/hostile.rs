@@ -166,21 +166,19 @@ fn an_input_that_was_swapped_after_the_review_is_not_used() {
     assert_eq!(approved_after("unchanged", false, &|_| {}).stdout, b"unchanged");
     let elsewhere = placet.space().join("elsewhere");
     fs::write(&elsewhere, "evil").unwrap();
-    let swaps: [(&str, &dyn Fn(&Path), &str); 3] = [
-        ("overwritten", &|blob| fs::write(blob, "evil").unwrap(), "input_changed"),
-        ("removed", &|blob| fs::remove_file(blob).unwrap(), "input_gone"),
-        (
-            "linked",
-            &|blob| {
-                fs::remove_file(blob).unwrap();
-                symlink(&elsewhere, blob).unwrap();
-            },
-            "input_changed",
-        ),
-    ];
-    for (content, swap, reason) in swaps {
+    for (content, reason) in
+        [("overwritten", "input_changed"), ("removed", "input_gone"), ("linked", "input_changed")]
+    {
+        let swap = |blob: &Path| {
+            fs::remove_file(blob).unwrap();
+            match content {
+                "overwritten" => fs::write(blob, "evil").unwrap(),
+                "linked" => symlink(&elsewhere, blob).unwrap(),
+                _ => {}
+            }
+        };
         for as_stdin in [false, true] {
-            let refused = approved_after(&format!("{content} {as_stdin}"), as_stdin, swap);
+            let refused = approved_after(&format!("{content} {as_stdin}"), as_stdin, &swap);
             assert_eq!((refused.code, refused.stdout.len()), (77, 0), "{content}: {refused:?}");
             assert!(refused.stderr.contains(reason), "{content}: {refused:?}");
             assert_eq!(outcome(&placet)["status"], "failed");

@@ -101,13 +101,12 @@ fn a_review_reaches_whoever_waits_by_whatever_means() {
     }
     events.until("\"granted\"");
     door.post_raw(&format!("/v1/requests/{id}/cancel"), "{}").expect(200);
-    let events = events.to_end();
+    let events = events.rest();
     assert!(events.contains("\"cancelled\"") && events.contains("id: 3\n"), "{events}");
     // Whoever comes back with the version that they know gets what is newer.
-    let known =
-        door.clone().header("last-event-id", "2").follow(&format!("/v1/requests/{id}/events")).to_end();
+    let known = door.clone().header("last-event-id", "2").follow(&format!("/v1/requests/{id}/events")).rest();
     assert!(known.contains("id: 3\n") && !known.contains("id: 2\n"), "{known}");
-    let known = door.header("last-event-id", "3").follow(&format!("/v1/requests/{id}/events")).to_end();
+    let known = door.header("last-event-id", "3").follow(&format!("/v1/requests/{id}/events")).rest();
     assert!(!known.contains("event:"), "{known}");
 }
 
