@@ -167,7 +167,9 @@ fn browser(machine: &Machine) -> Result<Note> {
     }
     let mut tally = Tally::default();
     let mut node = machine.command("node");
-    node.current_dir(machine.path("tests/browser")).args(["--test", "--test-reporter=spec"]);
+    // Two files at a time, also on two cores: most of the time each waits for its browser.
+    let args = ["--test", "--test-concurrency=2", "--test-reporter=spec"];
+    node.current_dir(machine.path("tests/browser")).args(args);
     machine.run_lines(&mut node, |line| tally.node(line))?;
     tally.judge()
 }

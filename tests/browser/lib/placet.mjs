@@ -21,13 +21,19 @@ export const FIRST_REVIEWER = 'Ada Lovelace';
 /** Starts placet for the test `t`, which also stops it and then expects a clean exit. */
 export async function startPlacet(t, { starter = 'solo' } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'placet-browser-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
   const child = run(directory, ['up', '--json', '--starter', starter, '--reviewer', FIRST_REVIEWER], {
     PLACET__AGENTS__LISTEN: '127.0.0.1:0',
     PLACET__REVIEWERS__LISTEN: '127.0.0.1:0',
   });
   const placet = new Placet(child, directory);
-  t.after(() => placet.stop());
+  // One hook, in this order: a directory that is still written to cannot be removed, and hooks after a failed one do not run.
+  t.after(async () => {
+    try {
+      await placet.stop();
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
   await placet.ready();
   return placet;
 }
