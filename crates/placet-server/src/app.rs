@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::gate::{Gate, PublicUrl};
 use crate::metrics::Metrics;
+use crate::seats::Seats;
 
 /// What the doors are made of.
 pub struct Parts {
@@ -40,6 +41,8 @@ pub struct App {
     pub(crate) gate: Arc<Gate>,
     pub(crate) ledger_public: bool,
     pub(crate) metrics: Arc<Metrics>,
+    /// The agents' open calls.
+    pub(crate) seats: Seats,
     stop: watch::Receiver<bool>,
     /// When the last entry about a credential at the wrong door was written: at the agents', at the reviewers'.
     wrong_door: Arc<[Mutex<Option<Timestamp>>; 2]>,
@@ -66,6 +69,7 @@ impl App {
             reviewers_url: Arc::new(parts.reviewers_url),
             ledger_public: parts.ledger_public,
             metrics: Arc::new(Metrics::new()),
+            seats: Seats::default(),
             stop: parts.stop,
             wrong_door: Arc::new([Mutex::new(None), Mutex::new(None)]),
         }

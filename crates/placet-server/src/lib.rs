@@ -25,6 +25,7 @@ mod openapi;
 mod pages;
 mod query;
 mod reviewers;
+mod seats;
 mod serve;
 mod timeline;
 

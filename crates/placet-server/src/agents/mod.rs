@@ -3,6 +3,8 @@
 pub(crate) mod events;
 pub(crate) mod requests;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -47,9 +49,16 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
         Err(CallError::Unauthenticated) => return Err(wrong_credential(&app, &bearer).await),
         Err(error) => return Err(error.into()),
     };
+    let Some(seat) = app.seats.take(caller.principal) else { return Err(too_many_open()) };
     request.extensions_mut().insert(caller.principal);
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    Ok(seat.held_by(next.run(request).await))
+}
+
+fn too_many_open() -> Failure {
+    let message =
+        "Too many calls with this credential are open. End some of those that wait or follow.".to_owned();
+    CallError::TooMany { code: "open_calls", message, retry_after: Duration::from_secs(1) }.into()
 }
 
 /// A person's token opens nothing here, and a valid one at this door is worth an entry.

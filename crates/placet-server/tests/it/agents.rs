@@ -283,6 +283,27 @@ async fn only_agents_tokens_open_this_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_agent_cannot_hold_the_door_open_for_itself_alone() {
+    let doors = Doors::open("team").await;
+    let pending = doors.deploy("production").await;
+    let events = format!("{}/v1/requests/{}/events", doors.agents, pending["id"].as_str().unwrap());
+    let mut held = Vec::new();
+    let refused = loop {
+        assert!(held.len() < 1000, "streams have a bound");
+        let stream = doors.http.get(&events).bearer_auth(&doors.bot).send().await.unwrap();
+        match stream.status().as_u16() {
+            200 => held.push(stream),
+            _ => break stream,
+        }
+    };
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(doors.bot_get("/v1/requests").await.problem(), (429, "open_calls".into()));
+    let other = doors.world.agent("other").await;
+    let listed = doors.http.get(format!("{}/v1/requests", doors.agents)).bearer_auth(&other);
+    assert_eq!(doors.send(listed).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_addresses_and_methods_are_problems_too() {
     let doors = Doors::open("team").await;
     assert_eq!(doors.bot_get("/v2/requests").await.problem(), (404, "not_found".into()));
