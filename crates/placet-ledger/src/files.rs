@@ -105,7 +105,7 @@ pub enum WriteError {
     /// It is there already, with other bytes.
     #[error(
         "{path} exists with other content: if the file was damaged, move it away and rebuild; if the store was \
-         restored from a backup, begin a new epoch"
+         restored from a backup, restore a newer one"
     )]
     Conflict {
         /// Below the log's directory.

@@ -27,7 +27,7 @@ pub struct Frontier {
 
 /// The log holds [`SIZE_MAX`] entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log is full: begin a new epoch")]
+#[error("the log is full: begin another with another origin")]
 pub struct LogFull;
 
 /// Stored bytes that are not a frontier.

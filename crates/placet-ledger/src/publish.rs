@@ -6,7 +6,7 @@
 //!
 //! The publisher never signs two different histories. A store that has fewer entries than were published was restored
 //! from a backup ([`PublishError::Rollback`]); one that has other entries was forked ([`PublishError::Fork`]). Both
-//! are refused, and nothing here can override it: the way on is a new epoch with a new key.
+//! are refused, and nothing here can override it: the way on is another log with another origin and key.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -63,7 +63,7 @@ pub enum PublishError {
     /// The store has fewer entries than were published.
     #[error(
         "the store has {head} entries, {published} were published: it was restored from a backup; restore a \
-             newer one, or begin a new epoch"
+             newer one; if there is none, keep this directory as evidence and begin another with another log.origin"
     )]
     Rollback {
         /// The size of the last checkpoint.
@@ -74,7 +74,7 @@ pub enum PublishError {
     /// The store has other entries than were published.
     #[error(
         "the store's history is not the published one at size {size}: it was restored and went on differently; \
-             begin a new epoch"
+             keep both as evidence and begin another directory with another log.origin"
     )]
     Fork {
         /// The size at which the roots were compared.
@@ -86,11 +86,11 @@ pub enum PublishError {
     },
     /// The checkpoint file is not the one that this publisher wrote or found.
     #[error(
-        "the checkpoint was replaced from outside: stop what writes there, or begin a new epoch if it was a backup"
+        "the checkpoint was replaced from outside: stop what writes there; after a restored backup, restore a newer one"
     )]
     Replaced,
     /// There are copies of checkpoints, but the checkpoint itself is gone.
-    #[error("checkpoints were published but the newest is gone: restore the directory, or begin a new epoch")]
+    #[error("checkpoints were published but the newest is gone: restore the directory")]
     CheckpointGone,
     /// The checkpoint file is not one of this log.
     #[error("the published checkpoint is not one of this log: check the directory and the key")]

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     NoBroker,
     /// A bug of ours.
     Bug,
+    /// It was carried out, and its output cannot be had any more.
+    OutputGone,
     /// Nobody decided or claimed in time, or we stopped waiting.
     Waited,
     /// Nobody knows what happened.
@@ -43,6 +45,7 @@ impl Exit {
             Exit::Usage => 64,
             Exit::NoBroker => 69,
             Exit::Bug => 70,
+            Exit::OutputGone => 74,
             Exit::Waited => 75,
             Exit::Unknown => 76,
             Exit::Refused => 77,

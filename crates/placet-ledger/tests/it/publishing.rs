@@ -325,8 +325,8 @@ fn nothing_is_built_on_damaged_tiles() {
 #[test]
 fn errors_say_what_to_do_next() {
     let rollback = PublishError::Rollback { published: 2, head: 1 }.to_string();
-    assert!(rollback.contains("backup") && rollback.contains("new epoch"), "{rollback}");
+    assert!(rollback.contains("backup") && rollback.contains("restore a newer one"), "{rollback}");
     let fork =
         PublishError::Fork { size: 1, published: Hash::EMPTY_ROOT, head: Hash::EMPTY_ROOT }.to_string();
-    assert!(fork.contains("new epoch"), "{fork}");
+    assert!(fork.contains("keep both as evidence"), "{fork}");
 }

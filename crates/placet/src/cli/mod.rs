@@ -26,8 +26,9 @@ use crate::config::ConfigArgs;
     after_help = "\
 Exit codes: the program's own for `placet run`, 128+n if a signal ended it; otherwise
    1  a check found something      64  wrong usage         69  placet cannot be reached
-  70  a bug in placet              75  waited, expired, lapsed or cancelled
-  76  the outcome is unknown       77  refused or denied   78  wrong configuration
+  70  a bug in placet              74  it ran before, and its output is gone
+  75  waited, expired, lapsed or cancelled                 76  the outcome is unknown
+  77  refused or denied            78  wrong configuration
 
 Start here:  placet up"
 )]

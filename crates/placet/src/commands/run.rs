@@ -202,8 +202,12 @@ async fn ended_elsewhere(
         _ => exit_of(request),
     };
     if exit == Exit::Done {
-        output.say(&format!("placet: it was carried out already, and its output was read: {summary}"));
-        return Ok(exit);
+        // Success without output would let a script replace what it has with nothing.
+        let message =
+            format!("read its output: it was carried out already, and its output is gone: {summary}");
+        return Err(Failure::new(Exit::OutputGone, message).hint(
+            "It ran once, and that is on record. To run it again, ask again when ten minutes have passed.",
+        ));
     }
     Err(Failure::new(exit, format!("it is {}, and its output is gone: {summary}", request.status.as_str())))
 }
