@@ -1,7 +1,10 @@
-//! The machine: the only place where placet asks for the time and for chance.
+//! The machine: the only place where placet asks for the time and for chance, and what it asks of the kernel for itself.
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use placet_core::entropy::Entropy;
 use placet_core::time::{Clock, Timestamp};
 
@@ -28,4 +31,19 @@ impl Entropy for OsEntropy {
             panic!("the operating system gives no random bytes: {error}");
         }
     }
+}
+
+/// Enough for every connection of every listener, and for the files beside them.
+const OPEN_FILES: u64 = 16 * 1024;
+
+/// Before any key is read: no core file and no debugger of the same user shows it, and connections do not use up the
+/// descriptors that the store needs.
+pub(crate) fn close_to_others() -> io::Result<()> {
+    prctl::set_dumpable(false)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < OPEN_FILES {
+        setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard)?;
+    }
+    Ok(())
 }

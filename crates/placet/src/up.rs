@@ -36,6 +36,7 @@ use placet_store::Views;
 use placet_store::keys::RootKeySource;
 use placet_store::sqlite::{OpenError, Options, SqliteStore};
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -43,7 +44,7 @@ use crate::authority::BrokerAuthority;
 use crate::cli::UpOptions;
 use crate::config::Config;
 use crate::log_key;
-use crate::machine::{OsEntropy, SystemClock};
+use crate::machine::{self, OsEntropy, SystemClock};
 use crate::seal::FreshKey;
 use crate::starters;
 
@@ -65,6 +66,9 @@ pub(crate) enum UpError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The kernel does not let this process keep its memory to itself.
+    #[error("close this process to others")]
+    Process(#[source] std::io::Error),
     /// The store does not open.
     #[error("open the store")]
     Store(#[from] OpenError),
@@ -101,6 +105,7 @@ struct FirstStart {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError> {
+    machine::close_to_others().map_err(UpError::Process)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let data = data_directory(&config.dir)?;
@@ -138,6 +143,8 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
 
     let admin = AdminListener::bind(data.join("admin.sock"))
         .map_err(|source| UpError::Io { path: data.join("admin.sock"), source })?;
+    // Before anybody is told that it is up: whoever stops it then gets a drain.
+    let signals = StopSignals::take()?;
     let ready =
         Ready { agents: agents_url.as_str(), reviewers: reviewers_url.as_str(), first, machine, data: &data };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
@@ -162,7 +169,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         }
     });
 
-    stop_signal().await;
+    signals.first().await;
     info!("stopping: no new calls; running programs are asked to end");
     // Nobody listens only if everything has ended already.
     let _ = stop.send(true);
@@ -388,15 +395,22 @@ async fn machine_grade(authority: &BrokerAuthority) -> String {
     };
     match resolved {
         Ok(identity) => match identity.grade() {
-            placet_core::action::Grade::Advisory => format!(
-                "commands run as {}, placet's own user: graded advisory. Whoever shares that user can do without placet; \
-                 set run_as in runner.toml for more.",
-                identity.name()
-            ),
+            placet_core::action::Grade::Advisory => {
+                same_user(identity.name(), nix::unistd::geteuid().is_root())
+            }
             grade => format!("commands run as {}: graded {}.", identity.name(), grade.as_str()),
         },
         Err(reason) => format!("no commands run here ({reason})."),
     }
+}
+
+/// What to say where nothing separates commands from placet.
+fn same_user(name: &str, is_root: bool) -> String {
+    let root = if is_root { "An approved command may do anything to this machine. " } else { "" };
+    format!(
+        "commands run as {name}, placet's own user: graded advisory. {root}Whoever shares that user can do without placet; \
+         set run_as in runner.toml for more."
+    )
 }
 
 async fn sweep(commands: Commands, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
@@ -408,25 +422,37 @@ async fn sweep(commands: Commands, clock: Arc<dyn Clock>, mut stopping: watch::R
     }
 }
 
-/// Waits for SIGINT or SIGTERM. The next one ends the process at once, because the handlers are gone by then.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    match (interrupt, terminate) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                std::process::exit(130);
-            });
+/// SIGINT and SIGTERM, which do not end this process any more from here on.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn take() -> Result<Self, UpError> {
+        let taken = |kind| {
+            signal(kind).map_err(|source| UpError::Io { path: "the signals of this process".into(), source })
+        };
+        Ok(StopSignals {
+            interrupt: taken(SignalKind::interrupt())?,
+            terminate: taken(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the first one. The next one ends the process at once.
+    async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(130);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        _ => std::future::pending().await,
     }
 }
 
@@ -484,5 +510,17 @@ impl Ready<'_> {
             writeln!(out, "To sign in: placet login --dir {data}\n")?;
         }
         writeln!(out, "Ctrl-C stops.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_as_root_are_announced_as_what_they_are() {
+        assert!(same_user("root", true).contains("anything to this machine"));
+        let other = same_user("you", false);
+        assert!(other.contains("graded advisory") && !other.contains("anything"), "{other}");
     }
 }

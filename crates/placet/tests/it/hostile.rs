@@ -284,3 +284,16 @@ fn a_program_that_never_ends_is_ended_with_its_lease() {
         assert_eq!(processes(&mark), [""; 0]);
     }
 }
+
+#[test]
+fn placets_memory_is_nobody_elses() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let placet = Placet::start();
+    let of = |file: &str| format!("/proc/{}/{file}", placet.pid());
+    let limits = fs::read_to_string(of("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    // The kernel gives what a debugger would want to root, whoever runs the process.
+    assert_eq!(fs::metadata(of("environ")).unwrap().uid(), 0);
+}
