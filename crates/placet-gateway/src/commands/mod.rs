@@ -182,7 +182,11 @@ async fn submit(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let Query(query) = query.map_err(|_| problem::bad_query("wait", "a number of seconds"))?;
+    let bad_wait = || problem::bad_query("wait", &format!("whole seconds, {WAIT_SECONDS_MAX} at most"));
+    let Query(query) = query.map_err(|_| bad_wait())?;
+    if query.wait > WAIT_SECONDS_MAX {
+        return Err(bad_wait());
+    }
     if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(problem::not_json());
     }
@@ -193,9 +197,11 @@ async fn submit(
     Ok((status, Json(shown.document)).into_response())
 }
 
+/// Whether it says JSON, and no other encoding than JSON's own.
 fn is_json(value: &axum::http::HeaderValue) -> bool {
-    let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case(JSON)
+    let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+    let named = parts.next().unwrap_or_default().eq_ignore_ascii_case(JSON);
+    named && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
 }
 
 impl Commands {
@@ -208,16 +214,23 @@ impl Commands {
         if seconds == 0 || shown.document.status != placet_api::request::Status::Pending {
             return Ok(shown);
         }
-        let wait = Duration::from_secs(seconds.min(WAIT_SECONDS_MAX));
+        let wait = Duration::from_secs(seconds);
         Ok(self.0.parts.authority.wait(principal, shown.id, shown.document.version, wait).await?)
     }
 }
+
+/// For calls that take no query: what nobody knows is refused, not ignored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
 
 async fn run(
     State(commands): State<Commands>,
     Caller(principal): Caller,
     Path(id): Path<String>,
+    query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
+    query.map_err(|_| problem::no_query())?;
     let request = request_id(&id)?;
     // A task of its own: between the claim and the start nothing may be lost because a client hung up.
     let started = tokio::spawn(async move { commands.run(principal, request).await });
@@ -230,7 +243,9 @@ async fn cancel(
     State(commands): State<Commands>,
     Caller(principal): Caller,
     Path(id): Path<String>,
+    query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
+    query.map_err(|_| problem::no_query())?;
     let request = request_id(&id)?;
     if commands.0.executions.cancel(principal, request) {
         return Ok(StatusCode::ACCEPTED.into_response());
@@ -261,8 +276,10 @@ async fn put_blob(
     State(commands): State<Commands>,
     Caller(principal): Caller,
     Path(sha256): Path<String>,
+    query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
     body: Body,
 ) -> Result<Response, Refusal> {
+    query.map_err(|_| problem::no_query())?;
     let sha256 = Sha256Digest::parse(&sha256).map_err(|_| problem::bad_digest())?;
     let kept = commands.0.parts.blobs.put(principal, sha256, body.into_data_stream()).await?;
     let status = if kept.new { StatusCode::CREATED } else { StatusCode::OK };

@@ -141,6 +141,10 @@ pub(super) fn bad_query(name: &str, expected: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_query", format!("Only {name} may be given, as {expected}."))
 }
 
+pub(super) fn no_query() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "This call takes no query: leave it out.")
+}
+
 pub(super) fn bad_digest() -> Refusal {
     let detail = "Name a blob by its SHA-256, in 64 lower-case hexadecimal digits.";
     Refusal::new(StatusCode::BAD_REQUEST, "bad_digest", detail)

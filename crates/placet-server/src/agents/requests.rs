@@ -150,9 +150,11 @@ pub(crate) async fn claim(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    uri: Uri,
     request: Request,
 ) -> Outcome<Json<ClaimedDocument>> {
     let id = request_id(&id)?;
+    Query::of(&uri)?.end()?;
     let body = read_json(request, ClaimRequest::from_json).await?;
     let claimed = app.broker.claim_external(&caller, id, &body.digest.to_string(), &body.claim).await?;
     Ok(Json(ClaimedDocument {
@@ -175,9 +177,11 @@ pub(crate) async fn outcome(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    uri: Uri,
     request: Request,
 ) -> Outcome<Json<RequestDocument>> {
     let id = request_id(&id)?;
+    Query::of(&uri)?.end()?;
     let body = read_json(request, OutcomeRequest::from_json).await?;
     let report = OutcomeReport {
         execution: body.execution_id,
@@ -202,9 +206,11 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    uri: Uri,
     request: Request,
 ) -> Outcome<Json<RequestDocument>> {
     let id = request_id(&id)?;
+    Query::of(&uri)?.end()?;
     read_nothing(request).await?;
     let seen = app.broker.cancel(&caller, id).await?;
     Ok(Json(document::request(&app, &seen)))

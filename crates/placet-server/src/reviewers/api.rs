@@ -78,7 +78,9 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(reviewer): Extension<Reviewer>,
     Path(id): Path<String>,
+    uri: Uri,
 ) -> Outcome<Json<ReviewDocument>> {
+    Query::of(&uri)?.end()?;
     let review = find(&app, &reviewer, &id).await?;
     let directory = app.broker.directory().await?;
     Ok(Json(document::review(&app, &review, &directory)))
@@ -108,8 +110,10 @@ pub(crate) async fn vote(
     State(app): State<App>,
     Extension(reviewer): Extension<Reviewer>,
     Path(id): Path<String>,
+    uri: Uri,
     request: Request,
 ) -> Outcome<Json<RequestDocument>> {
+    Query::of(&uri)?.end()?;
     let body = read_json(request, VoteRequest::from_json).await?;
     let review = find(&app, &reviewer, &id).await?;
     let card = match (body.card, body.verdict) {
@@ -148,8 +152,10 @@ pub(crate) async fn resolve(
     State(app): State<App>,
     Extension(reviewer): Extension<Reviewer>,
     Path(id): Path<String>,
+    uri: Uri,
     request: Request,
 ) -> Outcome<Json<RequestDocument>> {
+    Query::of(&uri)?.end()?;
     let body = read_json(request, ResolveRequest::from_json).await?;
     let review = find(&app, &reviewer, &id).await?;
     let seen = app.broker.resolve(&reviewer, review.seen.stored.request.id, body.text).await?;

@@ -364,3 +364,94 @@ fn what_cannot_be_seen_is_shown_as_escapes() {
         assert!(place != "page" || !text.contains("[31m<b>"), "markup of the agent's: {text}");
     }
 }
+
+#[test]
+fn a_query_that_nobody_knows_is_refused_at_every_call() {
+    let placet = Placet::start();
+    let door = placet.agents();
+    let request = door.post("/v1/requests", &deploy("production", "1")).expect(201).json();
+    let command = door.post("/v1/commands", &json!({ "argv": ["/bin/true"] })).expect(201).json();
+    let requests = format!("/v1/requests/{}", request["id"].as_str().unwrap());
+    let commands = format!("/v1/commands/{}", command["id"].as_str().unwrap());
+    let claim = json!({ "digest": request["digest"], "claim": "c" });
+    for path in ["", "/events"] {
+        door.get(&format!("{requests}{path}?force=1")).problem(400, "bad_query");
+    }
+    door.post(&format!("{requests}/execution?force=1"), &claim).problem(400, "bad_query");
+    let outcome = json!({ "execution_id": "exe_00000000000000000000000000", "outcome": "failed" });
+    door.post(&format!("{requests}/outcome?force=1"), &outcome).problem(400, "bad_query");
+    door.post_raw(&format!("{requests}/cancel?force=1"), "").problem(400, "bad_query");
+    for path in ["/run", "/cancel"] {
+        door.post_raw(&format!("{commands}{path}?force=1"), "").problem(400, "bad_query");
+    }
+    door.get(&format!("{commands}/output?force=1")).problem(400, "bad_query");
+    for query in ["force=1", "wait=51", "wait=x", "wait=1&wait=1"] {
+        door.post(&format!("/v1/commands?{query}"), &json!({ "argv": ["/bin/true"] }))
+            .problem(400, "bad_query");
+    }
+    door.put(&format!("/v1/blobs/{}?force=1", "0".repeat(64)), b"x").problem(400, "bad_query");
+    let ada = placet.sign_in(placet.ready.invitation.as_ref().unwrap());
+    let review = format!("/v1/reviews/{}", request["id"].as_str().unwrap());
+    let ballot = ada.ballot(request["id"].as_str().unwrap(), "approve");
+    ada.door.get(&format!("{review}?force=1")).problem(400, "bad_query");
+    ada.door.post(&format!("{review}/votes?force=1"), &ballot).problem(400, "bad_query");
+    ada.door.post(&format!("{review}/resolution?force=1"), &json!({ "text": "x" })).problem(400, "bad_query");
+    for request in [&request, &command] {
+        let path = format!("/v1/requests/{}", request["id"].as_str().unwrap());
+        assert_eq!(door.get(&path).json()["status"], "pending");
+    }
+}
+
+#[test]
+fn a_bad_command_gets_a_clear_4xx_and_an_odd_one_is_shown_as_it_is() {
+    let placet = Placet::start();
+    let door = placet.agents();
+    let sha256 = "0".repeat(64);
+    for (body, status, code) in [
+        (json!({ "argv": [] }).to_string(), 400, "bad_value"),
+        (json!({ "argv": "ls" }).to_string(), 400, "wrong_type"),
+        (json!({ "argv": ["/bin/echo", 1] }).to_string(), 400, "wrong_type"),
+        (json!({ "argv": ["/bin/echo", "a\0b"] }).to_string(), 400, "bad_value"),
+        (json!({ "argv": ["/bin/echo"], "cwd": "/" }).to_string(), 400, "unknown_member"),
+        (json!({ "argv": ["/bin/echo"], "env": {} }).to_string(), 400, "unknown_member"),
+        (
+            json!({ "argv": ["/bin/echo"], "inputs": [{ "name": "a/b", "sha256": sha256 }] }).to_string(),
+            400,
+            "bad_input_name",
+        ),
+        (json!({ "argv": ["/bin/echo"], "stdin": sha256 }).to_string(), 409, "input_missing"),
+        (r#"{"argv":["/bin/echo"],"argv":["/bin/true"]}"#.to_owned(), 400, "json_duplicate_key"),
+        (r#"{"argv":["/bin/echo","\ud800"]}"#.to_owned(), 400, "json_lone_surrogate"),
+        (json!({ "argv": vec!["x"; 4097] }).to_string(), 400, "too_long"),
+        (json!({ "argv": ["./tool"] }).to_string(), 400, "no_such_program"),
+        (json!({ "argv": ["/bin/../bin/echo"] }).to_string(), 400, "no_such_program"),
+        (json!({ "argv": ["no-such-program"] }).to_string(), 400, "no_such_program"),
+    ] {
+        let answer = door.post_raw("/v1/commands", &body);
+        let shown: String = body.chars().take(80).collect();
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (status, Some(code)),
+            "{shown}: {}",
+            answer.text()
+        );
+    }
+    door.post_raw("/v1/commands", &vec![b' '; 1024 * 1024 + 1]).problem(413, "too_large");
+    for media in ["text/plain", "application/json; charset=utf-16"] {
+        door.post_as("/v1/commands", media, r#"{"argv":["/bin/true"]}"#).problem(415, "not_json");
+    }
+    door.put(&format!("/v1/blobs/{sha256}"), b"other bytes").problem(422, "other_bytes");
+    door.put("/v1/blobs/0", b"x").problem(400, "bad_digest");
+    assert_eq!(door.get("/v1/requests").json()["requests"], json!([]));
+
+    // Each word by itself: no space, quote or hidden character makes one word look like two.
+    let odd = json!({ "argv": ["/bin/echo", "a b", "\u{202e}c", "", "'\"", "$(id)\n"] });
+    let request = door.post("/v1/commands", &odd).expect(201).json();
+    let ada = placet.sign_in(placet.ready.invitation.as_ref().unwrap());
+    let id = request["id"].as_str().unwrap();
+    let card = ada.review(id)["card"]["arguments"].to_string();
+    assert!(card.contains("\\\\u{202e}c") && !card.contains('\u{202e}'), "{card}");
+    ada.approve(id);
+    let said = placet.cli(["run", "--resume", id]).succeeds();
+    assert_eq!(said, "a b \u{202e}c  '\" $(id)\n\n");
+}
