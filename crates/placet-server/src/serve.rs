@@ -1,7 +1,7 @@
 //! The loops that accept connections, with a bound on everything a connection may do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,24 +56,77 @@ pub enum Drained {
 }
 
 /// A bound address. Bind every door before serving one, so that a taken port is found before anything begins.
+///
+/// `localhost` is two addresses, and clients choose which they try first. A door on one of them takes the other one too:
+/// a program that listens there would get the tokens and cookies that were meant for the door.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
+    /// The other loopback address, if this machine has one.
+    twin: Option<TcpListener>,
     address: SocketAddr,
 }
+
+/// Free ports are tried until one is free at both addresses.
+const FREE_PORTS_TRIED: usize = 16;
 
 impl Listener {
     /// Binds an address; port 0 takes a free one.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let tcp = std::net::TcpListener::bind(address)?;
-        tcp.set_nonblocking(true)?;
+        let mut bound = Self::bind_once(address);
+        for _ in 1..FREE_PORTS_TRIED {
+            match &bound {
+                Err(error) if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse => {
+                    bound = Self::bind_once(address);
+                }
+                _ => break,
+            }
+        }
+        bound
+    }
+
+    fn bind_once(address: SocketAddr) -> io::Result<Self> {
+        let tcp = bind_tcp(address)?;
         let address = tcp.local_addr()?;
-        Ok(Listener { tcp: TcpListener::from_std(tcp)?, address })
+        let twin = match twin_of(address.ip()).map(|ip| bind_tcp(SocketAddr::new(ip, address.port()))) {
+            None => None,
+            Some(Ok(twin)) => Some(twin),
+            Some(Err(error)) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            // A machine without the other protocol: nobody can listen there.
+            Some(Err(_)) => None,
+        };
+        Ok(Listener { tcp, twin, address })
+    }
+
+    async fn accept(&self) -> io::Result<tokio::net::TcpStream> {
+        let (stream, _) = match &self.twin {
+            None => self.tcp.accept().await?,
+            Some(twin) => tokio::select! {
+                accepted = self.tcp.accept() => accepted?,
+                accepted = twin.accept() => accepted?,
+            },
+        };
+        Ok(stream)
     }
 
     /// The address that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let tcp = std::net::TcpListener::bind(address)?;
+    tcp.set_nonblocking(true)?;
+    TcpListener::from_std(tcp)
+}
+
+/// The other address that `localhost` means.
+fn twin_of(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => Some(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Some(Ipv4Addr::LOCALHOST.into()),
+        _ => None,
     }
 }
 
@@ -90,11 +143,11 @@ pub async fn serve(
     loop {
         let Some(permit) = loop_.permit(&mut stop).await else { break };
         let accepted = tokio::select! {
-            accepted = listener.tcp.accept() => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 // Answers are small and whole: waiting to fill a packet only makes them late.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(error = %error, "a connection was gone at once");

@@ -131,3 +131,18 @@ async fn draining_ends_waits_and_streams_and_answers_them() {
         assert_eq!(running.await.unwrap(), placet_server::Drained::Whole);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_listens_at_the_other_localhost() {
+    let Ok(theirs) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let port = theirs.local_addr().unwrap().port();
+    let refused = placet_server::Listener::bind(([127, 0, 0, 1], port).into()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+
+    let doors = Doors::open("team").await;
+    for host in ["127.0.0.1", "[::1]"] {
+        let address = format!("{host}:{}", doors.reviewers_address.port());
+        assert!(std::net::TcpListener::bind(&address).is_err(), "{address} is the door's");
+        assert_eq!(doors.send(doors.http.get(format!("http://{address}/healthz"))).await.status, 200);
+    }
+}
