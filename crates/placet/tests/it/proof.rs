@@ -197,10 +197,11 @@ fn others_agree_on_the_log_and_on_every_bundle() {
 
 #[test]
 fn a_log_that_was_cut_short_does_not_continue_the_kept_checkpoint() {
-    let placet = Placet::start();
-    let earlier = placet.space().join("earlier");
-    let copied = Command::new("cp").arg("-r").arg(placet.data().join("log")).arg(&earlier).status().unwrap();
-    assert!(copied.success());
+    let stopped = Placet::start().stop();
+    let earlier = stopped.data().with_file_name("earlier");
+    let copied = Command::new("cp").arg("-r").arg(stopped.data().join("log")).arg(&earlier).status();
+    assert!(copied.unwrap().success());
+    let placet = stopped.start();
     placet.agents().post("/v1/requests", &deploy("staging", "1")).expect(201);
     let kept = placet.space().join("kept");
     fs::write(&kept, placet.cli(["audit", "checkpoint"]).succeeds()).unwrap();
