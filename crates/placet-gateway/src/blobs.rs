@@ -53,8 +53,8 @@ pub struct Blobs {
     bounds: Bounds,
     clock: Arc<dyn Clock>,
     uploads: Arc<AtomicU64>,
-    /// All bytes that ever arrived from a principal, kept or not: uploads at the same time see each other by it.
-    arrived: Arc<Mutex<HashMap<Principal, Arc<AtomicU64>>>>,
+    /// What each principal has, also in uploads that go on at the same time.
+    usages: Arc<Mutex<HashMap<Principal, Usage>>>,
 }
 
 /// An upload that was kept.
@@ -96,7 +96,7 @@ impl Blobs {
     pub fn open(root: &Path, bounds: Bounds, clock: Arc<dyn Clock>) -> io::Result<Self> {
         make_directory(root)?;
         let blobs =
-            Blobs { root: root.to_owned(), bounds, clock, uploads: Arc::default(), arrived: Arc::default() };
+            Blobs { root: root.to_owned(), bounds, clock, uploads: Arc::default(), usages: Arc::default() };
         blobs.remove(|name, _| name.starts_with(UPLOAD_PREFIX))?;
         Ok(blobs)
     }
@@ -120,23 +120,15 @@ impl Blobs {
         let upload = Upload(
             directory.join(format!("{UPLOAD_PREFIX}{}", self.uploads.fetch_add(1, Ordering::Relaxed))),
         );
-        let arrived = self.arrived(principal);
-        let before = arrived.load(Ordering::Relaxed);
-        // What arrives from here on is in `arrived`, also what other uploads of the principal bring meanwhile.
-        let already = bytes_in(&directory, self.bounds.counted_bytes_min)?;
-        let count = |bytes: u64| {
-            let since =
-                arrived.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes).saturating_sub(before);
-            if already.saturating_add(since) > self.bounds.principal_bytes_max {
-                return Err(BlobError::Quota(self.bounds.principal_bytes_max));
-            }
-            Ok(())
-        };
+        let reservation = Reservation { blobs: self, principal, bytes: AtomicU64::new(0) };
+        let count = |bytes: u64| reservation.take(bytes);
         let (found, bytes) = self.receive(&upload.0, &count, body).await?;
         if found != sha256 {
             return Err(BlobError::OtherBytes(found));
         }
         fs::rename(&upload.0, directory.join(sha256.to_string()))?;
+        // Until the reservation goes it counts twice, which is the safe side.
+        self.usage(principal, |usage| usage.kept = None);
         Ok(Kept { new, bytes })
     }
 
@@ -171,7 +163,10 @@ impl Blobs {
 
     /// Deletes what is too old. Asks for nothing and can run at any time.
     pub fn sweep(&self, now: Timestamp) -> io::Result<()> {
-        self.remove(|_, modified| now.since(modified) >= self.bounds.kept_for)
+        let removed = self.remove(|_, modified| now.since(modified) >= self.bounds.kept_for);
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        usages.values_mut().for_each(|usage| usage.kept = None);
+        removed
     }
 
     fn remove(&self, due: impl Fn(&str, Timestamp) -> bool) -> io::Result<()> {
@@ -188,13 +183,57 @@ impl Blobs {
         Ok(())
     }
 
-    fn arrived(&self, principal: Principal) -> Arc<AtomicU64> {
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(arrived.entry(principal).or_default())
+    fn usage<T>(&self, principal: Principal, act: impl FnOnce(&mut Usage) -> T) -> T {
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        act(usages.entry(principal).or_default())
     }
 
     fn directory(&self, principal: Principal) -> PathBuf {
         self.root.join(principal.to_string())
+    }
+}
+
+/// What a principal has on the disk, and what is on its way there.
+#[derive(Default)]
+struct Usage {
+    /// Bytes of what is kept; none if that has to be looked up.
+    kept: Option<u64>,
+    /// Bytes that uploads in progress have been given.
+    in_flight: u64,
+}
+
+/// What one upload was given; it goes back when the upload ends, well or badly.
+struct Reservation<'a> {
+    blobs: &'a Blobs,
+    principal: Principal,
+    bytes: AtomicU64,
+}
+
+impl Reservation<'_> {
+    /// Gives the upload more bytes, if its principal's bound has room beside what is kept and what others were given.
+    fn take(&self, bytes: u64) -> Result<(), BlobError> {
+        let (bounds, directory) = (self.blobs.bounds, self.blobs.directory(self.principal));
+        self.blobs.usage(self.principal, |usage| {
+            let kept = match usage.kept {
+                Some(kept) => kept,
+                None => bytes_kept(&directory, bounds.counted_bytes_min)?,
+            };
+            usage.kept = Some(kept);
+            let in_flight = usage.in_flight.saturating_add(bytes);
+            if kept.saturating_add(in_flight) > bounds.principal_bytes_max {
+                return Err(BlobError::Quota(bounds.principal_bytes_max));
+            }
+            usage.in_flight = in_flight;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let given = self.bytes.load(Ordering::Relaxed);
+        self.blobs.usage(self.principal, |usage| usage.in_flight = usage.in_flight.saturating_sub(given));
     }
 }
 
@@ -215,10 +254,15 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bytes_in(directory: &Path, counted_min: u64) -> io::Result<u64> {
+/// What is kept in a directory; what is still being written is counted by its reservation.
+fn bytes_kept(directory: &Path, counted_min: u64) -> io::Result<u64> {
     let mut total: u64 = 0;
     for blob in fs::read_dir(directory)? {
-        match blob?.metadata() {
+        let blob = blob?;
+        if blob.file_name().to_string_lossy().starts_with(UPLOAD_PREFIX) {
+            continue;
+        }
+        match blob.metadata() {
             Ok(metadata) => total = total.saturating_add(metadata.size().max(counted_min)),
             // Removed in between.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -338,7 +382,7 @@ mod tests {
             }
         }
         assert!(kept <= 2, "{kept} of 10 bytes each under a bound of 25");
-        assert!(bytes_in(&root.path().join(principal(1).to_string()), 0).unwrap() <= 25);
+        assert!(bytes_kept(&root.path().join(principal(1).to_string()), 0).unwrap() <= 25);
     }
 
     #[tokio::test]
