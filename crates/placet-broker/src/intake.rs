@@ -16,7 +16,7 @@ use placet_core::retry::{KEY_BYTES_MAX, KeyRecord, Retry, Twin, retry};
 use placet_core::text::Untrusted;
 use placet_core::time::Timestamp;
 use placet_policy::MapRefusal;
-use placet_store::{RequestFilter, Requires, Transition, Write};
+use placet_store::{RequestFilter, Requires, StoredRequest, Transition, Write};
 
 use crate::error::{Attempt, CallError, rejected};
 use crate::limits::Capped;
@@ -327,8 +327,10 @@ impl Broker {
             writes.push(Write::Key(caller.principal, name, record));
         }
         let entries = vec![self.seal(drafts::received(&request, &judgement))];
-        self.commit(Transition { requires, writes, entries }).await?;
-        Ok(Submitted { seen: self.seen(self.stored(id).await?).await?, new: true })
+        let receipt = self.commit(Transition { requires, writes, entries }).await?;
+        // What was just written is in hand: reading it back would only decrypt it again.
+        let stored = StoredRequest { request, entries: vec![receipt.first_index] };
+        Ok(Submitted { seen: self.seen(stored).await?, new: true })
     }
 
     /// Refuses when the caller has as many requests waiting, or asked people as often, as it may.
