@@ -1,6 +1,7 @@
 //! What tests need in place of the machine: a clock that moves by hand, chance that repeats, and a broker in a directory
 //! of its own.
 
+mod trusted;
 pub mod world;
 
 use std::sync::Mutex;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use placet_core::entropy::Entropy;
 use placet_core::time::{Clock, Timestamp};
 use sha2::{Digest, Sha256};
+
+pub use trusted::trusted_directory;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,31 +127,9 @@ impl Bench {
     }
 }
 
-/// A place that nobody but us and root can change, all the way up: where this checkout is, or else where the system and
-/// we keep our own things. A checkout below a directory for everybody, like /tmp, is none.
-fn trusted_place() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let places = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), Some("/var/lib".into()), home];
-    let ours = nix::unistd::geteuid().as_raw();
-    let closed = |path: &Path| {
-        fs::metadata(path).is_ok_and(|found| found.mode() & 0o022 == 0 && [0, ours].contains(&found.uid()))
-    };
-    let usable = |place: &PathBuf| {
-        let whole = fs::canonicalize(place).is_ok_and(|whole| whole.ancestors().all(closed));
-        whole && tempfile::tempdir_in(place).is_ok()
-    };
-    places
-        .into_iter()
-        .flatten()
-        .find(usable)
-        .expect("run the tests with a home directory that others cannot write to")
-}
-
 /// A directory that only we can write to, on a path that only we and root can write to.
 pub(crate) fn trusted_directory() -> TempDir {
-    let directory = tempfile::tempdir_in(trusted_place()).unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    directory
+    placet_testkit::trusted_directory(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }
 
 pub(crate) fn write_executable(path: &Path, content: impl AsRef<[u8]>) {

@@ -1,7 +1,7 @@
 //! Programs, callers and files that want more than was reviewed. None gets it.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -16,31 +16,9 @@ use crate::restart::processes;
 /// A secret that reads like nothing else here.
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// A place that nobody but us and root can change, all the way up: where this checkout is, or else where the system and
-/// we keep our own things. A checkout below a directory for everybody, like /tmp, is none.
-fn trusted_place() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let places = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), Some("/var/lib".into()), home];
-    let ours = nix::unistd::geteuid().as_raw();
-    let closed = |path: &Path| {
-        fs::metadata(path).is_ok_and(|found| found.mode() & 0o022 == 0 && [0, ours].contains(&found.uid()))
-    };
-    let usable = |place: &PathBuf| {
-        let whole = fs::canonicalize(place).is_ok_and(|whole| whole.ancestors().all(closed));
-        whole && tempfile::tempdir_in(place).is_ok()
-    };
-    places
-        .into_iter()
-        .flatten()
-        .find(usable)
-        .expect("run the tests with a home directory that others cannot write to")
-}
-
 /// A directory that only root, or placet's own user, can write to, all the way up: nothing else holds a program.
 fn trusted() -> TempDir {
-    let directory = tempfile::tempdir_in(trusted_place()).unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    directory
+    placet_testkit::trusted_directory(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }
 
 fn write_script(path: &Path, script: &str) {
