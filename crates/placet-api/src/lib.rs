@@ -21,6 +21,7 @@ pub mod entry;
 pub mod intake;
 pub mod problem;
 pub mod read;
+pub mod recording;
 pub mod request;
 pub mod review;
 

@@ -324,6 +324,9 @@ pub struct OutcomePart {
     /// SHA-256 of what came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_digest: Option<String>,
+    /// What was recorded of it, if anything was; reviewers can read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingPart>,
     /// Who says so: `placet`, `agent` or `nobody`.
     pub reported_by: String,
     /// When it ended.
@@ -332,6 +335,17 @@ pub struct OutcomePart {
     /// What a named person found out about an unknown outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<String>,
+}
+
+/// The recording of an execution, by its content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordingPart {
+    /// SHA-256 of its exact bytes, which the ledger commits to.
+    pub sha256: String,
+    /// How many there are.
+    pub bytes: u64,
+    /// Whether the program wrote more than was kept.
+    pub truncated: bool,
 }
 
 /// Where a request's entries are.

@@ -9,6 +9,7 @@
 //! disclosures.jsonl         what the entries' commitments stand for
 //! request.json              the canonical bytes: what was reviewed and executed
 //! cards/<sha256>.json       every card a vote was cast on, as shown
+//! recordings/<exe>.cast     what was recorded of the execution, unless it was erased
 //! policy/<digest>/…         every bundle that decided
 //! ```
 
@@ -23,6 +24,7 @@ use placet_ledger::{PublishedLog, SignedCheckpoint};
 use placet_store::{EntryFilter, PAGE_MAX, StoredEntry, Transition};
 
 use crate::error::CallError;
+use crate::execution::SeenRecording;
 use crate::{Broker, drafts};
 
 /// The files of an audit bundle, by relative path.
@@ -40,6 +42,8 @@ disclosures.jsonl          {\"index\", \"disclosure\"}: base64url of [salt, name
 request.json               the canonical bytes that were reviewed and executed; SHA-256 over
                            \"placet/action/v1\" NUL and these bytes is the disclosed digest
 cards/<sha256>.json        the cards that the reviewers were shown; each vote discloses the hash of its card
+recordings/<exe>.cast      what was recorded of the execution (asciicast v3): its SHA-256 stands in what the entry of
+                           the outcome discloses as `recording`
 policy/<digest>/           the policy bundles that decided
 
 Check it with `placet audit verify`, with the Go packages golang.org/x/mod/sumdb, or with any C2SP verifier.
@@ -68,6 +72,9 @@ impl Broker {
             if let Some(bytes) = self.0.views.card(card).await? {
                 files.insert(format!("cards/{card}.json"), bytes);
             }
+        }
+        if let SeenRecording::Whole(execution, bytes) = self.recording_of(&request).await? {
+            files.insert(format!("recordings/{execution}.cast"), bytes);
         }
         for digest in bundles(&entries) {
             for (path, bytes) in self.0.views.bundle(digest).await?.unwrap_or_default() {

@@ -342,6 +342,7 @@ fn pin_lines(action: &ActionRequest) -> Vec<(String, String)> {
         lines.push((format!("input {}", visible(name)), format!("sha256 {digest}")));
     }
     lines.extend(pins.stdin.map(|digest| ("standard input".to_owned(), format!("sha256 {digest}"))));
+    lines.extend(pins.record.map(|what| ("recorded".to_owned(), what.sentence().to_owned())));
     lines.extend(pins.tool.map(|digest| ("tool definition".to_owned(), format!("sha256 {digest}"))));
     lines
 }

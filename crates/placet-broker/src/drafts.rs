@@ -9,7 +9,7 @@ use placet_core::digest::Sha256Digest;
 use placet_core::directory::Operator;
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::PersonId;
-use placet_core::request::{Execution, Outcome, Request};
+use placet_core::request::{Execution, Outcome, Recording, Request};
 use placet_core::review::{Evidence, VerifiedReviewer, Vote};
 use placet_core::text::Untrusted;
 use placet_policy::Judgement;
@@ -164,7 +164,19 @@ pub(crate) fn finished(request: &Request, execution: &Execution, outcome: &Outco
         .commit("summary", text(outcome.summary.as_raw()))
         .commit("measures", Value::object(measures))
         .commit("result", result)
+        .commit("recording", recording_value(outcome.recording))
         .commit("reported_by", text(outcome.reported_by.as_str()))
+}
+
+/// What was kept of what the program wrote. That nothing was kept is committed to as well.
+fn recording_value(recording: Option<Recording>) -> Value {
+    let Some(recording) = recording else { return Value::Null };
+    Value::object([
+        ("format", text("asciicast-v3")),
+        ("sha256", text(recording.sha256.to_string())),
+        ("bytes", Value::integer(i64::try_from(recording.bytes).unwrap_or(i64::MAX))),
+        ("truncated", Value::Bool(recording.truncated)),
+    ])
 }
 
 /// A person said what an unknown outcome really was.

@@ -4,17 +4,20 @@
 //! permits the execution is durable before the caller gets the bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use placet_core::action::{PepKind, SecretVersion};
+use placet_core::c14n::Value;
 use placet_core::decision::{Effect, ForbidReason};
 use placet_core::digest::{ActionDigest, Sha256Digest};
+use placet_core::directory::Operator;
 use placet_core::entry::Kind;
 use placet_core::id::{ExecutionId, RequestId};
-use placet_core::request::{Outcome, OutcomeKind, Rejection, Reporter, Request, Status};
+use placet_core::request::{Outcome, OutcomeKind, Recording, Rejection, Reporter, Request, Status};
 use placet_core::secret::Secret;
 use placet_core::text::Untrusted;
 use placet_core::time::Timestamp;
-use placet_store::{PAGE_MAX, RequestFilter, Requires, Transition};
+use placet_store::{PAGE_MAX, RequestFilter, Requires, Transition, Write};
 use tracing::warn;
 
 use crate::error::{Attempt, CallError, rejected};
@@ -58,8 +61,32 @@ pub struct Ended {
     pub measures: BTreeMap<String, i64>,
     /// SHA-256 of what came out.
     pub result: Option<Sha256Digest>,
+    /// What was recorded of it, if anything was.
+    pub recording: Option<Recorded>,
 }
 
+/// What an enforcement point recorded of an execution: an asciicast.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Its exact bytes.
+    pub bytes: Arc<[u8]>,
+    /// Whether the program wrote more than was kept.
+    pub truncated: bool,
+}
+
+/// What there is of an execution's recording.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SeenRecording {
+    /// None was kept.
+    None,
+    /// One was kept, and has been erased.
+    Erased,
+    /// Its exact bytes: they have the hash that the outcome commits to.
+    Whole(ExecutionId, Vec<u8>),
+}
+
+/// How many bytes a recording may have: those of the enforcement points have half of it.
+const RECORDING_MAX: usize = 16 * 1024 * 1024;
 /// How many bytes a claim value may have.
 const CLAIM_MAX: usize = 255;
 /// How many bytes a summary may have.
@@ -276,6 +303,12 @@ impl Broker {
         reported_by: Reporter,
     ) -> Result<Seen, CallError> {
         let _turn = self.0.locks.lock(id.as_bytes()).await;
+        let recorded = ended.recording.as_ref().filter(|recorded| recorded.bytes.len() <= RECORDING_MAX);
+        let recording = recorded.map(|recorded| Recording {
+            sha256: Sha256Digest::of(&recorded.bytes),
+            bytes: recorded.bytes.len() as u64,
+            truncated: recorded.truncated,
+        });
         attempts(|| async {
             let request = self.stored(id).await?.request;
             let now = self.now();
@@ -283,6 +316,7 @@ impl Broker {
                 summary: Untrusted::new(ended.summary.clone()),
                 measures: ended.measures.clone(),
                 result: ended.result,
+                recording,
                 reported_by,
                 at: now,
             };
@@ -295,13 +329,49 @@ impl Broker {
                 .map_err(|rejection| rejected(rejection, id))?;
             let held = next.execution().cloned();
             let entries = held.map(|held| self.seal(drafts::finished(&next, &held, &outcome)));
-            let writes = vec![successor(version, next)];
+            let mut writes = vec![successor(version, next)];
+            writes.extend(recorded.map(|recorded| Write::Recording {
+                execution,
+                request: id,
+                bytes: recorded.bytes.to_vec(),
+            }));
             let requires = deadline.map(Requires::Before).into_iter().collect();
             self.commit(Transition { requires, writes, entries: entries.into_iter().collect() }).await?;
             Ok(())
         })
         .await?;
         self.seen(self.stored(id).await?).await
+    }
+
+    /// The recording of a request's execution. Whoever may see the request may see it.
+    pub async fn recording_of(&self, request: &Request) -> Result<SeenRecording, CallError> {
+        let kept = request.execution().zip(request.outcome().and_then(|outcome| outcome.recording));
+        let Some((execution, recording)) = kept else { return Ok(SeenRecording::None) };
+        let Some(bytes) = self.0.views.recording(execution.id).await? else {
+            return Ok(SeenRecording::Erased);
+        };
+        if Sha256Digest::of(&bytes) != recording.sha256 {
+            let what =
+                format!("the recording of {} is not the one that its outcome commits to", execution.id);
+            return Err(CallError::Internal(what));
+        }
+        Ok(SeenRecording::Whole(execution.id, bytes))
+    }
+
+    /// The recording of a request's execution, for an operator. Taking it out is an entry.
+    pub async fn export_recording(
+        &self,
+        operator: &Operator,
+        id: RequestId,
+    ) -> Result<SeenRecording, CallError> {
+        let request = self.stored(id).await?.request;
+        let seen = self.recording_of(&request).await?;
+        if let SeenRecording::Whole(..) = seen {
+            let draft = drafts::operated(Kind::AuditExported, operator, ("request", id.to_string()));
+            let draft = draft.commit("part", Value::string("recording"));
+            self.commit_once(Transition { entries: vec![self.seal(draft)], ..Transition::default() }).await?;
+        }
+        Ok(seen)
     }
 
     /// Every execution that this kind of enforcement point holds, and whose it is.
@@ -365,6 +435,7 @@ fn is_repeated(request: &Request, execution: ExecutionId, kind: OutcomeKind, out
             known.summary == outcome.summary
                 && known.measures == outcome.measures
                 && known.result == outcome.result
+                && known.recording == outcome.recording
         })
 }
 
@@ -387,5 +458,8 @@ fn checked(report: OutcomeReport) -> Result<(ExecutionId, Ended), CallError> {
     let result = report.result_digest.as_deref().map(Sha256Digest::parse).transpose();
     let result =
         result.map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/result_digest"))?;
-    Ok((execution, Ended { kind, summary: report.summary, measures: report.measures, result }))
+    Ok((
+        execution,
+        Ended { kind, summary: report.summary, measures: report.measures, result, recording: None },
+    ))
 }

@@ -220,6 +220,45 @@ pub struct Pins {
     pub stdin: Option<Sha256Digest>,
     /// The definition of the tool that would be called.
     pub tool: Option<Sha256Digest>,
+    /// What placet would keep of what it writes. Absent is nothing, as in requests of an older placet.
+    pub record: Option<Recorded>,
+}
+
+/// What placet keeps of what a program writes. Whoever approves an execution approves this too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Recorded {
+    /// Nothing. The outcome says how much it was.
+    Nothing,
+    /// The text of standard error, and when how much came to standard output: an export is not copied by being recorded.
+    #[default]
+    Stderr,
+    /// The text of both.
+    All,
+}
+
+impl Recorded {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Recorded::Nothing => "none",
+            Recorded::Stderr => "stderr",
+            Recorded::All => "all",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Recorded::Nothing, Recorded::Stderr, Recorded::All].into_iter().find(|what| what.as_str() == text)
+    }
+
+    /// What it means, for whoever decides.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Recorded::Nothing => "nothing of what it writes",
+            Recorded::Stderr => "what it writes to standard error; of its output only when and how much",
+            Recorded::All => "everything it writes, its output too",
+        }
+    }
 }
 
 /// A file by path and content.
@@ -402,6 +441,9 @@ impl Pins {
         if let Some(digest) = self.tool {
             put("tool", Value::string(digest.to_string()));
         }
+        if let Some(what) = self.record {
+            put("record", Value::string(what.as_str()));
+        }
         Value::Object(members)
     }
 
@@ -434,6 +476,12 @@ impl Pins {
                 .map(|d| read_digest(&d))
                 .transpose()?,
             tool: members.optional("tool").map(text_of).transpose()?.map(|d| read_digest(&d)).transpose()?,
+            record: members
+                .optional("record")
+                .map(text_of)
+                .transpose()?
+                .map(|d| read_recorded(&d))
+                .transpose()?,
         };
         members.end()?;
         Ok(pins)
@@ -460,6 +508,10 @@ fn read_secret_version(written: &str) -> Result<SecretVersion, ActionRequestErro
     let refused = || ActionRequestError("a secret is not written as name@version".to_owned());
     let (name, version) = written.rsplit_once('@').ok_or_else(refused)?;
     Ok(SecretVersion { name: name.to_owned(), version: version.parse().map_err(|_| refused())? })
+}
+
+fn read_recorded(text: &str) -> Result<Recorded, ActionRequestError> {
+    Recorded::parse(text).ok_or_else(|| ActionRequestError("what would be recorded is unknown".to_owned()))
 }
 
 fn read_digest(text: &str) -> Result<Sha256Digest, ActionRequestError> {

@@ -200,10 +200,23 @@ pub struct Outcome {
     pub measures: BTreeMap<String, i64>,
     /// SHA-256 of what came out.
     pub result: Option<Sha256Digest>,
+    /// The recording that was kept of it, if one was.
+    pub recording: Option<Recording>,
     /// Who says so.
     pub reported_by: Reporter,
     /// When it ended.
     pub at: Timestamp,
+}
+
+/// A recording by its content. It is kept beside the request, and can be erased like it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recording {
+    /// SHA-256 of its exact bytes.
+    pub sha256: Sha256Digest,
+    /// How many there are.
+    pub bytes: u64,
+    /// Whether the program wrote more than was kept.
+    pub truncated: bool,
 }
 
 /// Who reported an outcome.
@@ -600,6 +613,7 @@ impl Request {
             summary: Untrusted::new(why),
             measures: BTreeMap::new(),
             result: None,
+            recording: None,
             reported_by: Reporter::Nobody,
             at: now,
         };

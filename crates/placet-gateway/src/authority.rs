@@ -26,6 +26,7 @@ use placet_core::time::Timestamp;
 
 use crate::runner::config::Config;
 use crate::runner::plan::Target;
+use crate::runner::record::Kept;
 
 /// Who says what may be done. Every method fails closed: an error is a no.
 pub trait Authority: Send + Sync {
@@ -199,6 +200,8 @@ pub struct Completion {
     pub measures: BTreeMap<String, i64>,
     /// SHA-256 of what came out.
     pub result: Option<Sha256Digest>,
+    /// What was recorded of it, if anything was to be.
+    pub recording: Option<Kept>,
 }
 
 /// Why the authority did not do what was asked.

@@ -18,6 +18,7 @@ use placet_api::admin::{
 use placet_api::entry::EntryList;
 use placet_api::request::RequestList;
 use placet_broker::directory::{Invited, NewAgent, NewPerson};
+use placet_broker::execution::SeenRecording;
 use placet_broker::policies::{PolicyView, StageError};
 use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Operator, Person, PersonToken, Status};
 use placet_core::id::{PersonId, RequestId};
@@ -31,9 +32,9 @@ use crate::body::{read_bytes, read_json, read_nothing};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
 use crate::health;
-use crate::pages::sign_in_path;
+use crate::pages::{recording, sign_in_path};
 use crate::query::Query;
-use crate::reviewers::api::entry_list;
+use crate::reviewers::api::{asciicast, entry_list};
 
 /// Who is at the other end of the socket, as the kernel says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +67,7 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/requests", get(requests))
         .route("/admin/v1/audit/entries", get(entries))
         .route("/admin/v1/audit/bundles/{id}", post(audit_bundle))
+        .route("/admin/v1/audit/recordings/{id}", post(audit_recording))
         .route("/admin/v1/audit/checkpoint", post(checkpoint))
         .route("/metrics", get(health::metrics))
         .with_state(app.clone())
@@ -395,6 +397,22 @@ async fn audit_bundle(
     let files: BTreeMap<String, String> =
         files.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect();
     Ok(Json(FilesDocument { files }))
+}
+
+/// The recording of a request's execution. Taking it out is an entry itself, so it is no GET.
+async fn audit_recording(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let id = RequestId::parse(&id).map_err(|_| Failure::not_found())?;
+    match app.broker.export_recording(&operator, id).await? {
+        SeenRecording::Whole(execution, bytes) => Ok(asciicast(&execution.to_string(), bytes)),
+        SeenRecording::Erased => Err(recording::gone()),
+        SeenRecording::None => Err(recording::no_recording()),
+    }
 }
 
 /// Publishes the log up to its head, and gives the signed checkpoint.

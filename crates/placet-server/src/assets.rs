@@ -28,11 +28,16 @@ const SCRIPT: Asset = Asset {
     media_type: "text/javascript; charset=utf-8",
     text: include_str!("../assets/inbox.js"),
 };
+const PLAYER: Asset = Asset {
+    name: "player.js",
+    media_type: "text/javascript; charset=utf-8",
+    text: include_str!("../assets/player.js"),
+};
 const ICON: Asset =
     Asset { name: "icon.svg", media_type: "image/svg+xml", text: include_str!("../assets/icon.svg") };
 
-static HASHES: LazyLock<[(String, &Asset); 3]> =
-    LazyLock::new(|| [&STYLE, &SCRIPT, &ICON].map(|asset| (hash(asset.text), asset)));
+static HASHES: LazyLock<[(String, &Asset); 4]> =
+    LazyLock::new(|| [&STYLE, &SCRIPT, &PLAYER, &ICON].map(|asset| (hash(asset.text), asset)));
 
 fn hash(text: &str) -> String {
     Sha256Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
@@ -46,6 +51,8 @@ fn path(asset: &Asset) -> String {
 pub(crate) static STYLE_PATH: LazyLock<String> = LazyLock::new(|| path(&STYLE));
 /// Where the script is.
 pub(crate) static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path(&SCRIPT));
+/// Where the player of recordings is.
+pub(crate) static PLAYER_PATH: LazyLock<String> = LazyLock::new(|| path(&PLAYER));
 /// Where the icon is.
 pub(crate) static ICON_PATH: LazyLock<String> = LazyLock::new(|| path(&ICON));
 

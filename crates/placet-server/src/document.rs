@@ -4,7 +4,7 @@ use placet_api::entry::EntryDocument;
 use placet_api::intake::Resource;
 use placet_api::request::{
     BecausePart, DecisionPart, DenialPart, ExecutionPart, GrantPart, GuardPart, LedgerPart, NeedPart,
-    OutcomePart, PrincipalRef, ProgressPart, RequestDocument, RequirementPart, ReviewPart,
+    OutcomePart, PrincipalRef, ProgressPart, RecordingPart, RequestDocument, RequirementPart, ReviewPart,
 };
 use placet_api::review::{
     CardActor, CardDocument, CardGuard, Fact, ReviewDocument, ReviewLine, StandingPart, TimelineLine,
@@ -171,6 +171,11 @@ fn outcome(request: &Request) -> Option<OutcomePart> {
         summary: outcome.summary.as_raw().to_owned(),
         measures: outcome.measures.clone(),
         result_digest: outcome.result.map(|digest| digest.to_string()),
+        recording: outcome.recording.map(|recording| RecordingPart {
+            sha256: recording.sha256.to_string(),
+            bytes: recording.bytes,
+            truncated: recording.truncated,
+        }),
         reported_by: outcome.reported_by.as_str().to_owned(),
         at: outcome.at.to_string(),
         resolution: request.resolution.as_ref().map(|resolution| resolution.text.as_raw().to_owned()),

@@ -236,7 +236,7 @@ fn command_output() {}
         (name = "reviews", description = "What waits for people, and what they said"),
         (name = "audit", description = "The ledger: entries, and the files that prove them"),
     ),
-    paths(api::list, api::show, api::vote, api::resolve, crate::reviewers::events::hints, api::entries, log::checkpoint, log::tile),
+    paths(api::list, api::show, api::recording, api::vote, api::resolve, crate::reviewers::events::hints, api::entries, log::checkpoint, log::tile),
     components(schemas(Problem)),
     security(("person_token" = []), ("session" = [], "form_token" = [])),
     modifiers(&PersonAccess),
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_documents_name_every_call_its_errors_and_how_to_get_in() {
         for (text, paths, scheme) in
-            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 8, "person_token")]
+            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 9, "person_token")]
         {
             let document: serde_json::Value = serde_json::from_str(&text).unwrap();
             let listed = document["paths"].as_object().unwrap();

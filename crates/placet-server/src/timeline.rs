@@ -80,7 +80,10 @@ pub(crate) fn sentence(entry: &StoredEntry, directory: &Directory) -> String {
         Kind::SecretSet => format!("{} set the secret {}.", told.operator(), told.text("secret")),
         Kind::SecretRemoved => format!("{} removed the secret {}.", told.operator(), told.text("secret")),
         Kind::KeyDestroyed => "A key was destroyed: what it protected is gone.".to_owned(),
-        Kind::AuditExported => format!("{} exported the evidence of a request.", told.operator()),
+        Kind::AuditExported => match told.disclosed.get("part").and_then(Value::as_str) {
+            Some(part) => format!("{} exported the {} of a request.", told.operator(), visible(part)),
+            None => format!("{} exported the evidence of a request.", told.operator()),
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory, Invitation, PersonToken, Session};
 use placet_core::entropy::{Entropy, random_bytes};
-use placet_core::id::{PersonId, RequestId};
+use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KeyRecord, Twin};
 use placet_core::secret::Secret;
@@ -247,6 +247,7 @@ impl Views for Faulty {
         twin(principal: Principal, digest: ActionDigest) -> Option<Twin>;
         key(principal: Principal, key: String) -> Option<KeyRecord>;
         card(hash: Sha256Digest) -> Option<Vec<u8>>;
+        recording(execution: ExecutionId) -> Option<Vec<u8>>;
         directory() -> Arc<Directory>;
         agent_by_token(hash: Sha256Digest) -> Option<Agent>;
         invitation(hash: Sha256Digest) -> Option<Invitation>;

@@ -30,7 +30,7 @@ use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory, GroupName, Invitation, Person, PersonToken, Session};
 use placet_core::entry::{Disclosure, Kind, Sealed};
-use placet_core::id::{InvitationId, PersonId, RequestId, SessionId, TokenId};
+use placet_core::id::{ExecutionId, InvitationId, PersonId, RequestId, SessionId, TokenId};
 use placet_core::request::{Request, Status};
 use placet_core::retry::{KeyRecord, Twin};
 use placet_core::secret::Secret;
@@ -119,6 +119,15 @@ pub enum Write {
         /// SHA-256 of the bytes.
         hash: Sha256Digest,
         /// Whose card.
+        request: RequestId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The recording of an execution, in the transition that stores its outcome. It never changes.
+    Recording {
+        /// Of which execution.
+        execution: ExecutionId,
+        /// Whose execution.
         request: RequestId,
         /// The bytes.
         bytes: Vec<u8>,
@@ -342,6 +351,8 @@ pub trait Views: Send + Sync {
     fn key(&self, principal: Principal, key: String) -> Answer<'_, Result<Option<KeyRecord>, ViewError>>;
     /// A card as shown.
     fn card(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
+    /// The recording of an execution; none if there is none, or if it was erased.
+    fn recording(&self, execution: ExecutionId) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
 
     /// Everyone, as of the newest epoch. Cheap when nothing has changed.
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>>;

@@ -68,6 +68,11 @@ impl Admin {
             .map_err(|_| self.broken("it answered with something else than text"))
     }
 
+    /// Asks for something that is answered with bytes.
+    pub(crate) async fn post_for_bytes(&self, segments: &[&str]) -> Result<Bytes, Failure> {
+        self.call(Method::POST, segments, Body::Empty).await
+    }
+
     /// Sets something, for a document.
     pub(crate) async fn put<T: DeserializeOwned>(&self, segments: &[&str], body: Body) -> Result<T, Failure> {
         self.read(Method::PUT, segments, body).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use placet_api::request::RequestDocument;
-use placet_broker::execution::Ended;
+use placet_broker::execution::{Ended, Recorded};
 use placet_broker::intake::{Envelope, InterceptedCall};
 use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::{PepKind, Principal};
@@ -166,6 +166,9 @@ impl Authority for BrokerAuthority {
                 summary: completion.summary.as_raw().to_owned(),
                 measures: completion.measures,
                 result: completion.result,
+                recording: completion
+                    .recording
+                    .map(|kept| Recorded { bytes: kept.bytes, truncated: kept.truncated }),
             };
             self.broker.complete_for(request, execution, ended).await.map(drop).map_err(refused)
         })

@@ -28,6 +28,7 @@ use placet_gateway::blobs::{Blobs, Bounds};
 use placet_gateway::commands::{ClockTimer, Commands, Pace, Parts as CommandParts};
 use placet_gateway::runner::exec::{Engine, TERM_GRACE};
 use placet_gateway::runner::processes::kill_leftovers;
+use placet_gateway::runner::record::Room;
 use placet_gateway::runner::user::Identity;
 use placet_gateway::runner::workdir::{WorkRoot, WorkRootError};
 use placet_ledger::Signer;
@@ -364,6 +365,7 @@ async fn runner(
             work,
             term_grace: TERM_GRACE,
             clock: clock.clone(),
+            recordings: Room::default(),
         },
         blobs,
         spools,

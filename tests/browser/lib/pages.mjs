@@ -40,6 +40,14 @@ export async function visitEveryPage(context, placet, visit) {
   await placet.carryOut(unknown, { outcome: 'unknown', summary: 'lost contact' });
   await go(page, placet, `/r/${unknown.id}`);
   await visit(page, 'review-unknown');
+  await openReview(page, placet, command);
+  await press(page, approveButton(page));
+  await placet.runToTheEnd(command);
+  await go(page, placet, `/r/${command.id}`);
+  await visit(page, 'review-recorded');
+  await go(page, placet, `/r/${command.id}/recording`);
+  await page.getByRole('button', { name: 'Play' }).waitFor();
+  await visit(page, 'recording');
   await go(page, placet, `/r/${cancelled.id}`);
   await visit(page, 'review-cancelled');
   await openReview(page, placet, pending);

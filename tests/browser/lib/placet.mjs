@@ -137,6 +137,18 @@ export class Placet {
     return body;
   }
 
+  /** Lets placet run an approved command, and reads what it wrote to the end. */
+  async runToTheEnd(request) {
+    const { status, body } = await this.call('POST', `/v1/commands/${request.id}/run`);
+    assert.equal(status, 201, JSON.stringify(body));
+    const response = await fetch(new URL(`/v1/commands/${request.id}/output`, this.agents), {
+      headers: { authorization: `Bearer ${this.token}` },
+      signal: AbortSignal.timeout(CALL_SECONDS_MAX * 1000),
+    });
+    assert.equal(response.status, 200);
+    return Buffer.from(await response.arrayBuffer());
+  }
+
   /** Uploads an input of a command. Returns its SHA-256. */
   async upload(content) {
     const sha256 = createHash('sha256').update(content).digest('hex');

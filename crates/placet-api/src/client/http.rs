@@ -101,18 +101,23 @@ impl Door {
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
-    /// Sends a call and reads the JSON that it answers with.
-    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
-        let response = self.send(call).await?;
+    /// Sends a call and reads what it answers with, which has to be of this media type.
+    pub(super) async fn bytes(&self, call: Call, expected: &'static str) -> Result<Vec<u8>, ClientError> {
+        let response = self.send(Call { accept: expected, ..call }).await?;
         let url = shown(response.url());
         let media_type = media_type(&response);
         let body = body_of(response).await?;
-        if media_type != JSON {
-            return Err(ClientError::Unexpected {
-                url,
-                reason: format!("it is {media_type:?} instead of JSON"),
-            });
+        if media_type != expected {
+            let reason = format!("it is {media_type:?} instead of {expected}");
+            return Err(ClientError::Unexpected { url, reason });
         }
+        Ok(body)
+    }
+
+    /// Sends a call and reads the JSON that it answers with.
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
+        let url = shown(&call.url);
+        let body = self.bytes(call, JSON).await?;
         serde_json::from_slice(&body).map_err(|error| ClientError::Unexpected {
             url,
             reason: format!("{error}; upgrade this client if placet is newer"),

@@ -5,6 +5,7 @@ use placet_core::secret::Secret;
 use super::error::ClientError;
 use super::http::{Call, Door};
 use crate::entry::EntryList;
+use crate::recording::MEDIA_TYPE;
 use crate::request::RequestDocument;
 use crate::review::{ResolveRequest, ReviewDocument, ReviewList, VoteRequest};
 
@@ -46,6 +47,11 @@ impl Reviewers {
     /// One review, by its request's id or its short code.
     pub async fn review(&self, id: &str) -> Result<ReviewDocument, ClientError> {
         self.door.json(Call::get(self.door.url(&["v1", "reviews", id], &[])?)).await
+    }
+
+    /// What was recorded of a request's execution, as an asciicast.
+    pub async fn recording(&self, id: &str) -> Result<Vec<u8>, ClientError> {
+        self.door.bytes(Call::get(self.door.url(&["v1", "reviews", id, "recording"], &[])?), MEDIA_TYPE).await
     }
 
     /// Votes.

@@ -162,6 +162,7 @@ async fn secrets_are_released_only_while_their_execution_lasts() {
     let request = approved_command(&world).await;
     let claimed = world.broker.claim_for(PepKind::Command, &world.bot, request.id, "mine").await.unwrap();
     let ended = Ended {
+        recording: None,
         kind: OutcomeKind::Succeeded,
         summary: "exit 0".into(),
         measures: BTreeMap::new(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::action::{
-    ActionName, ActionRequest, ActorChain, Canonical, FilePin, Grade, PepKind, Pins, Principal, ResourceRef,
-    SecretVersion,
+    ActionName, ActionRequest, ActorChain, Canonical, FilePin, Grade, PepKind, Pins, Principal, Recorded,
+    ResourceRef, SecretVersion,
 };
 use placet_core::c14n::{SIZE_MAX, Value};
 use placet_core::digest::{ActionDigest, Sha256Digest};
@@ -47,6 +47,7 @@ fn command() -> ActionRequest {
             inputs: [("list.txt".to_owned(), Sha256Digest::of(b"input"))].into(),
             stdin: Some(Sha256Digest::of(b"stdin")),
             tool: None,
+            record: None,
         },
         ..action()
     }
@@ -417,8 +418,9 @@ fn any_pins() -> impl Strategy<Value = Pins> {
         prop::collection::btree_map(any_text(), any_digest(), 0..3),
         prop::option::of(any_digest()),
         prop::option::of(any_digest()),
+        prop::option::of(prop::sample::select(vec![Recorded::Nothing, Recorded::Stderr, Recorded::All])),
     )
-        .prop_map(|(program, run_as, environment, secrets, inputs, stdin, tool)| Pins {
+        .prop_map(|(program, run_as, environment, secrets, inputs, stdin, tool, record)| Pins {
             program,
             run_as,
             environment,
@@ -426,6 +428,7 @@ fn any_pins() -> impl Strategy<Value = Pins> {
             inputs,
             stdin,
             tool,
+            record,
         })
 }
 

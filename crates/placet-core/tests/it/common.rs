@@ -142,6 +142,7 @@ pub(crate) fn outcome(now: Timestamp) -> Outcome {
         summary: Untrusted::new("deployed"),
         measures: BTreeMap::from([("exit_code".to_owned(), 0)]),
         result: None,
+        recording: None,
         reported_by: Reporter::Agent,
         at: now,
     }

@@ -121,6 +121,7 @@ fn pins(plan: &Plan, guidance: &Guidance, identity: &Identity) -> Result<Pins, R
         run_as: Some(identity.name().to_owned()),
         environment: plan.environment.clone(),
         secrets,
+        record: Some(plan.record),
         ..Pins::default()
     })
 }

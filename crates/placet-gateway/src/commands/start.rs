@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use placet_core::action::{ActionRequest, PepKind, Pins, Principal};
+use placet_core::action::{ActionRequest, PepKind, Pins, Principal, Recorded};
 use placet_core::digest::Sha256Digest;
 use placet_core::entropy::random_bytes;
 use placet_core::id::{ExecutionId, RequestId};
@@ -25,6 +25,7 @@ use crate::frames::{End, EndStatus};
 use crate::runner::config::Caps;
 use crate::runner::exec::{Launch, Report, Running, Stop};
 use crate::runner::plan::Target;
+use crate::runner::record::Kept;
 use crate::runner::spool::Spool;
 use crate::runner::workdir::Input;
 
@@ -93,7 +94,7 @@ impl Commands {
             }
             Err(reason) => {
                 let end = not_executed(reason);
-                let end = self.report(request, execution, end, None).await;
+                let end = self.report(request, execution, end, None, None).await;
                 let Some(spool) = spool else { return Err(internal()) };
                 finish(&spool, &end, self.0.parts.clock.now());
                 slot.start(execution, spool, None);
@@ -131,7 +132,10 @@ impl Commands {
         }
         let secrets_fit =
             planned.secrets.iter().eq(action.pins.secrets.iter().map(|(key, pin)| (key, &pin.name)));
+        // A request of an older placet says nothing about a recording, and nobody approved one.
+        let record = action.pins.record.unwrap_or(Recorded::Nothing);
         if planned.environment != action.pins.environment
+            || action.pins.record.is_some_and(|record| record != planned.record)
             || !secrets_fit
             || action.pins.run_as.as_deref() != Some(identity.name())
         {
@@ -147,6 +151,7 @@ impl Commands {
             argv,
             environment: action.pins.environment.clone(),
             secrets,
+            record,
             inputs: inputs.collect::<Option<_>>().ok_or("input_gone")?,
             stdin: match action.pins.stdin {
                 Some(sha256) => Some(self.input(principal, "stdin", sha256).ok_or("input_gone")?),
@@ -177,12 +182,13 @@ impl Commands {
                 running.finished().await
             }
         };
+        let recording = running.take_recording();
         let end = match &report {
             Some(report) => report.end.clone(),
             // The thread that conducted it died: a bug, and nobody knows what became of the program.
             None => End { status: EndStatus::Unknown, ..not_executed("runner_failed") },
         };
-        let end = self.report(request, execution, end, report.as_deref()).await;
+        let end = self.report(request, execution, end, report.as_deref(), recording).await;
         finish(&running.spool, &end, self.0.parts.clock.now());
         drop(slot);
     }
@@ -194,8 +200,9 @@ impl Commands {
         execution: ExecutionId,
         end: End,
         report: Option<&Report>,
+        recording: Option<Kept>,
     ) -> End {
-        let completion = completion(&end, report);
+        let completion = completion(&end, report, recording);
         let mut last = None;
         for _ in 0..REPORTS_MAX {
             match self.0.parts.authority.complete(request, execution, completion.clone()).await {
@@ -252,7 +259,7 @@ fn not_executed(reason: &str) -> End {
     }
 }
 
-fn completion(end: &End, report: Option<&Report>) -> Completion {
+fn completion(end: &End, report: Option<&Report>, recording: Option<Kept>) -> Completion {
     let kind = match end.status {
         EndStatus::Succeeded => OutcomeKind::Succeeded,
         EndStatus::Failed => OutcomeKind::Failed,
@@ -271,6 +278,7 @@ fn completion(end: &End, report: Option<&Report>) -> Completion {
         summary: Untrusted::new(summary(end, report)),
         measures,
         result: report.map(|report| report.stdout_sha256),
+        recording,
     }
 }
 

@@ -5,6 +5,7 @@
 //! [runner]
 //! run_as = "placet-runner"
 //! seconds_max = 900
+//! record = "stderr"
 //!
 //! [environment]
 //! LANG = "C.UTF-8"
@@ -13,6 +14,7 @@
 //! name = "pg_dump"
 //! path = "/usr/lib/postgresql/15/bin/pg_dump"
 //! environment = { PGCONNECT_TIMEOUT = "10" }
+//! record = "all"
 //!
 //! [[secret]]
 //! env = "PGPASSWORD"
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use placet_core::action::{ActionName, NameError, ResourceRef};
+use placet_core::action::{ActionName, NameError, Recorded, ResourceRef};
 use placet_core::digest::Sha256Digest;
 use serde::Deserialize;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub caps: Caps,
     /// The environment of every program.
     pub environment: BTreeMap<String, String>,
+    /// What is kept of what a program writes, if the program itself says nothing else.
+    pub record: Recorded,
     programs: Vec<ProgramRule>,
     secrets: Vec<SecretRule>,
 }
@@ -84,6 +88,8 @@ pub struct ProgramRule {
     pub path: PathBuf,
     /// What its environment has beside, or instead of, the global one.
     pub environment: BTreeMap<String, String>,
+    /// What is kept of what it writes, if it is not what is kept of every program's.
+    pub record: Option<Recorded>,
 }
 
 /// When a secret is released.
@@ -140,6 +146,7 @@ mod file {
         pub(super) seconds_max: Option<u32>,
         pub(super) output_bytes_max: Option<u64>,
         pub(super) concurrent_max: Option<u16>,
+        pub(super) record: Option<String>,
     }
 
     #[derive(Deserialize)]
@@ -149,6 +156,7 @@ mod file {
         pub(super) path: PathBuf,
         #[serde(default)]
         pub(super) environment: BTreeMap<String, String>,
+        pub(super) record: Option<String>,
     }
 
     #[derive(Deserialize)]
@@ -186,6 +194,7 @@ impl Config {
             run_as: run_as(root.runner.run_as, root.runner.danger_same_user)?,
             caps: caps(root.runner.seconds_max, root.runner.output_bytes_max, root.runner.concurrent_max)?,
             environment: root.environment,
+            record: record("runner.record", root.runner.record.as_deref())?.unwrap_or_default(),
             programs,
             secrets,
         };
@@ -257,6 +266,11 @@ fn caps(seconds: Option<u32>, output: Option<u64>, concurrent: Option<u16>) -> R
     Ok(caps)
 }
 
+fn record(key: &str, written: Option<&str>) -> Result<Option<Recorded>, ConfigError> {
+    let read = |word| Recorded::parse(word).ok_or_else(|| rule(key, "write \"none\", \"stderr\" or \"all\""));
+    written.map(read).transpose()
+}
+
 fn program(written: file::Program) -> Result<ProgramRule, ConfigError> {
     if written.name.is_empty() || written.name.contains(['/', '\0']) {
         return Err(rule("program.name", format!("{:?} must be a plain name without a slash", written.name)));
@@ -265,7 +279,8 @@ fn program(written: file::Program) -> Result<ProgramRule, ConfigError> {
         return Err(rule("program.path", format!("{:?} must be an absolute path", written.path)));
     }
     check_environment("program.environment", &written.environment)?;
-    Ok(ProgramRule { name: written.name, path: written.path, environment: written.environment })
+    let record = record("program.record", written.record.as_deref())?;
+    Ok(ProgramRule { name: written.name, path: written.path, environment: written.environment, record })
 }
 
 fn secret(written: file::Secret) -> Result<SecretRule, ConfigError> {
@@ -365,6 +380,10 @@ mod tests {
         assert_eq!(config.run_as, RunAs::User("placet-runner".into()));
         assert_eq!(config.caps.runtime_max, Duration::from_secs(60));
         assert_eq!(config.caps.output_bytes_max, 1 << 30);
+        assert_eq!((config.record, config.programs()[0].record), (Recorded::Stderr, None));
+        let loud = WHOLE.replacen("environment = {", "record = \"all\"\n        environment = {", 1);
+        let loud = Config::parse(&loud.replacen("seconds_max = 60", "record = \"none\"", 1)).unwrap();
+        assert_eq!((loud.record, loud.programs()[0].record), (Recorded::Nothing, Some(Recorded::All)));
         assert_eq!(
             config.program_named("pg_dump"),
             config.program_named("/usr/lib/postgresql/15/bin/pg_dump")
@@ -381,6 +400,8 @@ mod tests {
             ("seconds_max = 60", "second_max = 60", "second_max"),
             ("run_as = \"placet-runner\"", "run_as = \"root\"", "without privileges"),
             ("seconds_max = 60", "danger_same_user = true", "choose one"),
+            ("seconds_max = 60", "record = \"stdout\"", "\"stderr\" or \"all\""),
+            ("environment = {", "record = \"\"\nenvironment = {", "program.record"),
             ("LANG", "LD_PRELOAD", "loader"),
             ("PGCONNECT_TIMEOUT", "LD_LIBRARY_PATH", "loader"),
             ("LANG", "GLIBC_TUNABLES", "loader"),

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use placet_core::action::FilePin;
+use placet_api::recording::Stream;
+use placet_core::action::{FilePin, Recorded};
 use placet_core::digest::Sha256Digest;
 use placet_core::id::ExecutionId;
 use placet_core::secret::Secret;
@@ -22,6 +23,7 @@ use placet_core::time::Clock;
 use tokio::sync::watch;
 
 use super::processes;
+use super::record::{Kept, Recorder, Room};
 use super::scan::{Scanner, Seen};
 use super::spool::Spool;
 use super::supervisor;
@@ -46,8 +48,10 @@ pub struct Engine {
     pub work: WorkRoot,
     /// Between TERM and KILL; [`TERM_GRACE`] unless a test says otherwise.
     pub term_grace: Duration,
-    /// For the duration.
+    /// For the duration, and for recordings.
     pub clock: Arc<dyn Clock>,
+    /// Where recordings grow.
+    pub recordings: Room,
 }
 
 /// One program to run: everything about it was reviewed.
@@ -68,6 +72,8 @@ pub struct Launch {
     pub inputs: Vec<Input>,
     /// Standard input; its name plays no part.
     pub stdin: Option<Input>,
+    /// What is kept of what it writes.
+    pub record: Recorded,
 }
 
 /// Why an execution was stopped from outside the program.
@@ -101,6 +107,7 @@ pub struct Running {
     pub spool: Arc<Spool>,
     stopper: Arc<Stopper>,
     report: watch::Receiver<Option<Arc<Report>>>,
+    recording: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Engine {
@@ -115,8 +122,14 @@ impl Engine {
         let (ours, theirs) = UnixStream::pair()?;
         let stopper = Arc::new(Stopper { control: ours.try_clone()?, state: Mutex::default() });
         let (reporter, report) = watch::channel(None);
-        let running = Running { spool: Arc::clone(&spool), stopper: Arc::clone(&stopper), report };
-        let conductor = Conductor { engine: self.clone(), control: ours, stopper, spool };
+        let recording = Arc::new(Mutex::default());
+        let running = Running {
+            spool: Arc::clone(&spool),
+            stopper: Arc::clone(&stopper),
+            report,
+            recording: Arc::clone(&recording),
+        };
+        let conductor = Conductor { engine: self.clone(), control: ours, stopper, spool, recording };
         thread::Builder::new().name("execution".to_owned()).spawn(move || {
             let report = conductor.conduct(launch, theirs);
             // Nobody may be waiting any more.
@@ -137,6 +150,11 @@ impl Running {
         let mut report = self.report.clone();
         let seen = report.wait_for(Option::is_some).await.ok()?;
         seen.clone()
+    }
+
+    /// The recording, once it is over. It is large, so whoever takes it has the only one.
+    pub fn take_recording(&self) -> Option<Kept> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -205,6 +223,7 @@ struct Conductor {
     control: UnixStream,
     stopper: Arc<Stopper>,
     spool: Arc<Spool>,
+    recording: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Conductor {
@@ -243,6 +262,10 @@ impl Conductor {
         let engine = &self.engine;
         let scanner = || Scanner::new(launch.secrets.values()).map_err(|_| Refusal::NotStarted);
         let (stdout_scanner, stderr_scanner) = (scanner()?, scanner()?);
+        let recorder = (launch.record != Recorded::Nothing).then(scanner).transpose()?.map(|scanner| {
+            let (room, began) = (engine.recordings.clone(), engine.clock.now());
+            Arc::new(Recorder::new(launch.execution, launch.record, scanner, room, began))
+        });
         let directory = engine.work.create(launch.execution, &launch.inputs, &launch.identity)?;
         let (execution, users) = (launch.execution, launch.identity.users());
         let job = job(launch, directory.path().to_owned(), engine);
@@ -251,8 +274,8 @@ impl Conductor {
             tracing::error!(%execution, %error, "the supervisor of an execution could not be started");
             Refusal::NotStarted
         })?;
-        let stdout = self.pump(supervisor.stdout.take(), Kind::Stdout, stdout_scanner);
-        let stderr = self.pump(supervisor.stderr.take(), Kind::Stderr, stderr_scanner);
+        let stdout = self.pump(supervisor.stdout.take(), Kind::Stdout, stdout_scanner, recorder.clone());
+        let stderr = self.pump(supervisor.stderr.take(), Kind::Stderr, stderr_scanner, recorder.clone());
         let fate = self.instruct_and_wait(&job);
         drop(job);
         if matches!(fate, Fate::Lost) {
@@ -263,7 +286,12 @@ impl Conductor {
         if let Err(error) = supervisor.wait() {
             tracing::error!(%execution, %error, "the supervisor of an execution could not be waited for");
         }
-        Ok((fate, joined(stdout), joined(stderr)))
+        let tallies = (joined(stdout), joined(stderr));
+        if let Some(recorder) = recorder.filter(|_| !matches!(fate, Fate::Refused(_))) {
+            let kept = recorder.finish(exit_status(&fate), engine.clock.now());
+            *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
+        Ok((fate, tallies.0, tallies.1))
     }
 
     fn spawn_supervisor(&self, execution: ExecutionId, theirs: UnixStream) -> io::Result<Child> {
@@ -300,10 +328,13 @@ impl Conductor {
         pipe: Option<R>,
         kind: Kind,
         scanner: Scanner,
+        recorder: Option<Arc<Recorder>>,
     ) -> Option<JoinHandle<StreamTally>> {
         let pump = Pump {
             kind,
             scanner,
+            recorder,
+            clock: Arc::clone(&self.engine.clock),
             spool: Arc::clone(&self.spool),
             stopper: Arc::clone(&self.stopper),
             tally: StreamTally::default(),
@@ -341,6 +372,15 @@ fn joined(pump: Option<JoinHandle<StreamTally>>) -> StreamTally {
         .unwrap_or(StreamTally { truncated: true, ..StreamTally::default() })
 }
 
+/// The exit code, as a shell would tell it.
+fn exit_status(fate: &Fate) -> Option<i32> {
+    match fate {
+        Fate::Ended { exit_code: Some(code), .. } => Some(*code),
+        Fate::Ended { signal, .. } => signal.map(|signal| signal.saturating_add(128)),
+        Fate::Refused(_) | Fate::Lost => None,
+    }
+}
+
 /// What the outcome is, and why if it is not the program's own doing.
 fn verdict(fate: &Fate, stop: Option<Stop>) -> (EndStatus, Option<&'static str>) {
     match (fate, stop) {
@@ -372,6 +412,8 @@ struct StreamTally {
 struct Pump {
     kind: Kind,
     scanner: Scanner,
+    recorder: Option<Arc<Recorder>>,
+    clock: Arc<dyn Clock>,
     spool: Arc<Spool>,
     stopper: Arc<Stopper>,
     tally: StreamTally,
@@ -421,6 +463,10 @@ impl Pump {
         let accepted = clean.get(..taken).unwrap_or_default();
         self.tally.delivered += taken as u64;
         self.tally.hasher.update(accepted);
+        if let Some(recorder) = &self.recorder {
+            let stream = if self.kind == Kind::Stderr { Stream::Stderr } else { Stream::Stdout };
+            recorder.take(stream, accepted, self.clock.now());
+        }
         self.tally.tail.extend_from_slice(accepted);
         let surplus = self.tally.tail.len().saturating_sub(STDERR_TAIL_BYTES);
         self.tally.tail.drain(..surplus);

@@ -7,6 +7,7 @@
 //!                                                                        │ scan
 //!                                                                        ▼
 //!                                                              spool ─► frames ─► requester
+//!                                                              record ─► asciicast ─► outcome
 //! ```
 //!
 //! Nothing of the caller's surroundings reaches the program: not its PATH, not its environment, not its directory, not
@@ -17,6 +18,7 @@ pub mod exec;
 pub mod plan;
 pub mod processes;
 pub mod program;
+pub mod record;
 mod removal;
 pub mod scan;
 pub mod spool;

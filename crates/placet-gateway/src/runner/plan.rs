@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use placet_core::action::{ActionName, FilePin, ResourceRef};
+use placet_core::action::{ActionName, FilePin, Recorded, ResourceRef};
 
 use super::config::Config;
 
@@ -26,6 +26,8 @@ pub struct Plan {
     pub environment: BTreeMap<String, String>,
     /// The names of the secrets, by the variable that carries them.
     pub secrets: BTreeMap<String, String>,
+    /// What would be kept of what it writes.
+    pub record: Recorded,
 }
 
 /// No plan can be made.
@@ -76,7 +78,8 @@ pub fn plan(
             }
         }
     }
-    Ok(Plan { program: program.to_vec(), argv: argv.to_vec(), environment, secrets })
+    let record = declared.and_then(|rule| rule.record).unwrap_or(config.record);
+    Ok(Plan { program: program.to_vec(), argv: argv.to_vec(), environment, secrets, record })
 }
 
 #[cfg(test)]
@@ -98,6 +101,7 @@ mod tests {
             [[program]]
             name = "psql"
             path = "/opt/psql"
+            record = "all"
             [[secret]]
             env = "PGPASSWORD"
             secret = "shop"
@@ -155,6 +159,17 @@ mod tests {
         let undeclared: BTreeMap<String, String> = pairs(&[("LANG", "C"), ("PGAPPNAME", "placet")]);
         assert_eq!(plan_of("pg_dump").environment, declared);
         assert_eq!(plan_of("env").environment, undeclared);
+    }
+
+    #[test]
+    fn a_program_is_recorded_as_it_says_or_as_all_are() {
+        let accounts = target("data.export", "shop.accounts");
+        for (argv0, expected) in
+            [("psql", Recorded::All), ("pg_dump", Recorded::Stderr), ("env", Recorded::Stderr)]
+        {
+            let planned = plan(&[argv0.to_owned()], &accounts, &config(""), &program("real")).unwrap();
+            assert_eq!(planned.record, expected, "{argv0}");
+        }
     }
 
     #[test]

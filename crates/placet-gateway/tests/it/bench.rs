@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use placet_core::action::Recorded;
 use placet_core::digest::Sha256Digest;
 use placet_core::id::ExecutionId;
 use placet_core::secret::Secret;
@@ -17,6 +18,7 @@ use placet_gateway::frames::{Decoder, Kind};
 use placet_gateway::runner::config::RunAs;
 use placet_gateway::runner::exec::{Engine, Launch, Report, Running};
 use placet_gateway::runner::program::Program;
+use placet_gateway::runner::record::Room;
 use placet_gateway::runner::spool::{Spool, SpoolSeal};
 use placet_gateway::runner::user::Identity;
 use placet_gateway::runner::workdir::{Input, WorkRoot};
@@ -82,6 +84,7 @@ impl Bench {
             work: WorkRoot::prepare(&shared.path().join("work")).unwrap(),
             term_grace: Duration::from_millis(50),
             clock: Ticking::new(),
+            recordings: Room::default(),
         };
         engine.work.check_reachable(&identity).unwrap();
         Bench { engine, identity, shared, cap: 1 << 30, programs: trusted_directory() }
@@ -154,6 +157,7 @@ pub(crate) fn launch(path: &str, arguments: &[&str]) -> Launch {
         secrets: BTreeMap::new(),
         inputs: Vec::new(),
         stdin: None,
+        record: Recorded::Nothing,
     }
 }
 

@@ -11,4 +11,5 @@ mod bench;
 mod door;
 mod execution;
 mod program;
+mod recording;
 mod survivors;

@@ -6,6 +6,7 @@
 mod audit;
 mod directory;
 mod inbox;
+pub(crate) mod recording;
 mod review;
 mod sign_in;
 mod view;
@@ -42,6 +43,8 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/", get(inbox::inbox))
         .route("/history", get(inbox::history))
         .route("/r/{name}", get(review::show))
+        .route("/r/{name}/recording", get(recording::show))
+        .route("/r/{name}/recording/events", get(recording::events))
         .route("/r/{name}/vote", post(review::vote))
         .route("/r/{name}/resolution", post(review::resolve))
         .route("/audit", get(audit::entries))
@@ -181,6 +184,8 @@ fn message(problem: Problem, reviewer: Option<&Reviewer>, call_id: String) -> Me
         404 if problem.code == "link_unusable" => "This link does not work",
         401 => "You are not signed in",
         403 => "That was refused",
+        404 if problem.code == "no_recording" => "There is no recording",
+        410 => "It is gone",
         404 => "There is nothing here",
         409 => "That does not fit any more",
         413 => "That is too large",

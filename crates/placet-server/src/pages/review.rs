@@ -66,10 +66,17 @@ struct OutcomeView {
     summary: String,
     measures: Vec<(String, String)>,
     result: Option<String>,
+    recording: Option<RecordingView>,
     reported_by: &'static str,
     agents_word: bool,
     at: When,
     resolution: Option<String>,
+}
+
+struct RecordingView {
+    size: String,
+    sha256: String,
+    truncated: bool,
 }
 
 struct VoteView {
@@ -213,6 +220,11 @@ fn outcome(request: &ActionRequest) -> Option<OutcomeView> {
         summary: outcome.summary.visible(),
         measures: outcome.measures.iter().map(measure).collect(),
         result: outcome.result.map(|digest| digest.to_string()),
+        recording: outcome.recording.map(|recording| RecordingView {
+            size: format!("{} bytes", recording.bytes),
+            sha256: recording.sha256.to_string(),
+            truncated: recording.truncated,
+        }),
         reported_by: outcome.reported_by.as_str(),
         agents_word: outcome.reported_by == Reporter::Agent,
         at: when(outcome.at),

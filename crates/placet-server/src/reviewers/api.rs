@@ -2,8 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::Uri;
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
 use placet_api::entry::EntryList;
+use placet_api::problem::Problem;
+use placet_api::recording;
 use placet_api::request::RequestDocument;
 use placet_api::review::{ResolveRequest, ReviewDocument, ReviewList, VerdictWord, VoteRequest};
 use placet_broker::review::{BallotInput, Review, ReviewFilter, Reviewer};
@@ -19,6 +22,7 @@ use crate::body::read_json;
 use crate::document;
 use crate::failure::{Failure, Outcome};
 use crate::openapi::ReviewersProblems;
+use crate::pages;
 use crate::query::{Query, whole};
 
 /// Every state but `pending`.
@@ -92,6 +96,42 @@ pub(crate) async fn find(app: &App, reviewer: &Reviewer, name: &str) -> Outcome<
         Ok(id) => Ok(app.broker.review(reviewer, id).await?),
         Err(_) => Ok(app.broker.review_by_code(reviewer, name).await?),
     }
+}
+
+/// What was recorded of the execution, as an asciicast.
+///
+/// Its SHA-256 is the one that the outcome names and the ledger commits to.
+#[utoipa::path(
+    get,
+    path = "/v1/reviews/{id}/recording",
+    tag = "reviews",
+    params(("id" = String, Path, description = "The request's id, or its short code")),
+    responses(
+        (status = 200, description = "asciicast version 3", content_type = "application/x-asciicast", body = Vec<u8>),
+        (status = 410, description = "It was erased", content_type = "application/problem+json", body = Problem),
+        ReviewersProblems,
+    ),
+)]
+pub(crate) async fn recording(
+    State(app): State<App>,
+    Extension(reviewer): Extension<Reviewer>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Outcome<Response> {
+    Query::of(&uri)?.end()?;
+    let review = find(&app, &reviewer, &id).await?;
+    let (execution, bytes) = pages::recording::bytes(&app, &review).await?;
+    Ok(asciicast(&execution, bytes))
+}
+
+/// A recording as a file to keep: no browser shows it as anything else.
+pub(crate) fn asciicast(execution: &str, bytes: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{execution}.cast\"");
+    let headers = [
+        (header::CONTENT_TYPE, recording::MEDIA_TYPE.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    (headers, bytes).into_response()
 }
 
 /// Vote.

@@ -37,6 +37,7 @@ pub fn reviewers_door(app: &App) -> Router {
         .route("/v1/reviews", get(api::list))
         .route("/v1/reviews/events", get(events::hints))
         .route("/v1/reviews/{id}", get(api::show))
+        .route("/v1/reviews/{id}/recording", get(api::recording))
         .route("/v1/reviews/{id}/votes", post(api::vote))
         .route("/v1/reviews/{id}/resolution", post(api::resolve))
         .route("/v1/audit/entries", get(api::entries))

@@ -16,7 +16,7 @@ use placet_core::directory::{
 };
 use placet_core::entry::{Draft, Kind, Sealed};
 use placet_core::id::{AgentId, PersonId};
-use placet_core::request::{Intake, Lifetimes, Outcome, Reporter, Request};
+use placet_core::request::{Intake, Lifetimes, Outcome, Recording, Reporter, Request};
 use placet_core::review::{Assurance, Evidence, Verdict, Vote};
 use placet_core::secret::Secret;
 use placet_core::text::Untrusted;
@@ -218,6 +218,7 @@ impl Bench {
             summary: Untrusted::new("exit 0"),
             measures: BTreeMap::from([("exit_code".to_owned(), 0), ("bytes".to_owned(), -1)]),
             result: Some(Sha256Digest::of(b"out")),
+            recording: Some(Recording { sha256: Sha256Digest::of(b"cast"), bytes: 4, truncated: true }),
             reported_by: Reporter::Placet,
             at: self.now(),
         }

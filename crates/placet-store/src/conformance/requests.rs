@@ -7,7 +7,7 @@ use placet_core::action::{PepKind, Principal};
 use placet_core::decision::{ForbidReason, RoleName};
 use placet_core::digest::{Sha256Digest, ShortCode};
 use placet_core::entry::Kind;
-use placet_core::id::{AgentId, PersonId, RequestId};
+use placet_core::id::{AgentId, ExecutionId, PersonId, RequestId};
 use placet_core::request::{OutcomeKind, Request, State, Status};
 use placet_core::retry::Twin;
 use placet_core::review::{Evidence, Verdict};
@@ -401,6 +401,18 @@ pub(super) async fn a_card_stays_as_it_was_shown(bench: Bench) {
     bench.write([card(b"<card>"), stored(&request)]).await;
     bench.write([card(b"another")]).await;
     assert_eq!(bench.store().card(hash).await.unwrap().as_deref(), Some(b"<card>".as_slice()));
+}
+
+pub(super) async fn a_recording_is_written_once_and_with_its_request(bench: Bench) {
+    let request = bench.pending("a");
+    let execution = ExecutionId::from_bytes([5; 16]);
+    let recording = |bytes: &[u8]| Write::Recording { execution, request: request.id, bytes: bytes.to_vec() };
+    bench.impossible(writes([recording(b"cast")])).await;
+    assert_eq!(bench.store().recording(execution).await.unwrap(), None);
+    bench.write([recording(b"cast"), stored(&request)]).await;
+    bench.impossible(writes([recording(b"other")])).await;
+    assert_eq!(bench.store().recording(execution).await.unwrap().as_deref(), Some(b"cast".as_slice()));
+    assert_eq!(bench.store().recording(ExecutionId::from_bytes([6; 16])).await.unwrap(), None);
 }
 
 pub(super) async fn changes_are_hinted_at(bench: Bench) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use placet_core::action::{ActionRequest, Canonical};
-use placet_core::request::{Denial, Execution, Grant, Outcome, Pending, Request, Resolution, State};
+use placet_core::request::{
+    Denial, Execution, Grant, Outcome, Pending, Recording, Request, Resolution, State,
+};
 use placet_core::review::{Evidence, Vote};
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +81,19 @@ pub(crate) struct OutcomeRow {
     summary: String,
     measures: BTreeMap<String, i64>,
     result: Option<String>,
+    /// Absent in what was written before there were recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recording: Option<RecordingRow>,
     reported_by: String,
     at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordingRow {
+    sha256: String,
+    bytes: u64,
+    truncated: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -243,6 +256,7 @@ impl Form for Outcome {
             summary: self.summary.to_row(),
             measures: self.measures.clone(),
             result: self.result.to_row(),
+            recording: self.recording.to_row(),
             reported_by: self.reported_by.to_row(),
             at: self.at.to_row(),
         }
@@ -252,9 +266,20 @@ impl Form for Outcome {
             summary: Form::from_row(row.summary)?,
             measures: row.measures,
             result: Form::from_row(row.result)?,
+            recording: Form::from_row(row.recording)?,
             reported_by: Form::from_row(row.reported_by)?,
             at: Form::from_row(row.at)?,
         })
+    }
+}
+
+impl Form for Recording {
+    type Row = RecordingRow;
+    fn to_row(&self) -> RecordingRow {
+        RecordingRow { sha256: self.sha256.to_row(), bytes: self.bytes, truncated: self.truncated }
+    }
+    fn from_row(row: RecordingRow) -> Result<Self, RowError> {
+        Ok(Recording { sha256: Form::from_row(row.sha256)?, bytes: row.bytes, truncated: row.truncated })
     }
 }
 

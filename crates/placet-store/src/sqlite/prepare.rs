@@ -7,7 +7,7 @@ use placet_core::action::Principal;
 use placet_core::digest::{BundleDigest, ShortCode};
 use placet_core::directory::{self, Agent, GroupName, Invitation, Person, PersonToken, Session};
 use placet_core::entry::Sealed;
-use placet_core::id::{PersonId, RequestId, SessionId, TokenId};
+use placet_core::id::{ExecutionId, PersonId, RequestId, SessionId, TokenId};
 use placet_core::request::{Request, Status};
 use placet_core::time::Timestamp;
 
@@ -52,6 +52,7 @@ pub(super) enum Row {
     Request(Box<RequestRow>),
     Key { mac: MacBytes, request: RequestId, at: Timestamp, sealed: Vec<u8> },
     Card { mac: MacBytes, request: RequestId, sealed: Vec<u8> },
+    Recording { execution: ExecutionId, request: RequestId, sealed: Vec<u8> },
 }
 
 pub(super) struct AgentRow {
@@ -111,15 +112,15 @@ impl RequestColumns {
 /// Requests that a transition speaks of without writing them: their requester's key seals what is said about them.
 pub(super) fn unknown_requests(transition: &Transition) -> Vec<RequestId> {
     let written = requesters(transition);
-    let cards = transition.writes.iter().filter_map(|write| match write {
-        Write::Card { request, .. } => Some(*request),
+    let kept = transition.writes.iter().filter_map(|write| match write {
+        Write::Card { request, .. } | Write::Recording { request, .. } => Some(*request),
         _ => None,
     });
     let mut unknown: Vec<RequestId> = transition
         .entries
         .iter()
         .filter_map(|entry| entry.draft.request)
-        .chain(cards)
+        .chain(kept)
         .filter(|request| !written.contains_key(request))
         .collect();
     unknown.sort_unstable();
@@ -212,6 +213,12 @@ impl Preparing<'_> {
                 let sealed = sealer.seal_bytes(subject, now, &Place::new("card", &[&mac]), &bytes)?;
                 Row::Card { mac, request, sealed }
             }
+            Write::Recording { execution, request, bytes } => {
+                let place = Place::recording(execution.as_bytes());
+                let subject = self.subjects.of(Some(request));
+                let sealed = sealer.seal_bytes(subject, now, &place, &bytes)?;
+                Row::Recording { execution, request, sealed }
+            }
             Write::Person(person) => self.person(&person)?,
             Write::Agent(agent) => Row::Agent(Box::new(self.agent(agent)?)),
             Write::Group(name) => Row::Group(name),
@@ -299,6 +306,7 @@ impl Row {
             Row::Request(_) => 14,
             Row::Key { .. } => 15,
             Row::Card { .. } => 16,
+            Row::Recording { .. } => 17,
         }
     }
 

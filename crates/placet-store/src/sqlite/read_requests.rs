@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, Sha256Digest, ShortCode};
-use placet_core::id::{AgentId, PersonId, RequestId};
+use placet_core::id::{AgentId, ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KEY_LIFETIME, KeyRecord, Twin};
 use placet_core::review::Vote;
@@ -293,6 +293,22 @@ pub(super) fn card(
         .optional()?;
     let Some(sealed) = sealed else { return Ok(None) };
     let opened = sealer.open_bytes("a card", &Place::new("card", &[&mac]), &sealed)?;
+    Ok(opened.whole().map(|bytes| bytes.to_vec()))
+}
+
+/// The recording of an execution. An erased one is gone.
+pub(super) fn recording(
+    db: &Connection,
+    sealer: &Sealer,
+    execution: ExecutionId,
+) -> Result<Option<Vec<u8>>, ViewError> {
+    let id = execution.as_bytes();
+    let sealed: Option<Vec<u8>> = db
+        .prepare_cached("SELECT sealed FROM recording WHERE execution = ?1")?
+        .query_row(params![id.as_slice()], |row| row.get(0))
+        .optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let opened = sealer.open_bytes("a recording", &Place::recording(id), &sealed)?;
     Ok(opened.whole().map(|bytes| bytes.to_vec()))
 }
 

@@ -27,6 +27,11 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
                 "INSERT INTO card (mac, request, sealed) VALUES (?1, ?2, ?3) ON CONFLICT (mac) DO NOTHING";
             execute(db, sql, params![mac.as_slice(), request.as_bytes().as_slice(), sealed]).map(drop)
         }
+        Row::Recording { execution, request, sealed } => {
+            let sql = "INSERT INTO recording (execution, request, sealed) VALUES (?1, ?2, ?3)";
+            let (execution, request) = (execution.as_bytes().as_slice(), request.as_bytes().as_slice());
+            execute(db, sql, params![execution, request, sealed]).map(drop)
+        }
         Row::Person { id, active, operator_uid, groups, sealed } => {
             let sql = "INSERT INTO person (id, active, operator_uid, sealed) VALUES (?1, ?2, ?3, ?4)
                        ON CONFLICT (id) DO UPDATE SET active = excluded.active, sealed = excluded.sealed,

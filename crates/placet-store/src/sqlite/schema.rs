@@ -11,11 +11,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    number: 1,
-    name: "requests_people_and_ledger",
-    sql: include_str!("migrations/0001_requests_people_and_ledger.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        number: 1,
+        name: "requests_people_and_ledger",
+        sql: include_str!("migrations/0001_requests_people_and_ledger.sql"),
+    },
+    Migration { number: 2, name: "recordings", sql: include_str!("migrations/0002_recordings.sql") },
+];
 
 /// What stands in the database's header, so that no other program's database is taken for ours: `plct`.
 const APPLICATION_ID: i64 = 0x706c_6374;

@@ -36,6 +36,10 @@ impl Place {
         Place::new("vote", &[request, &(seq as u64).to_be_bytes()])
     }
 
+    pub(super) fn recording(execution: &[u8; 16]) -> Self {
+        Place::new("recording", &[execution])
+    }
+
     pub(super) fn secret(name: &str, version: u32) -> Self {
         Place::new("secret", &[name.as_bytes(), &version.to_be_bytes()])
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory, Invitation, PersonToken, Session};
-use placet_core::id::{PersonId, RequestId};
+use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KeyRecord, Twin};
 use placet_core::secret::Secret;
@@ -101,6 +101,11 @@ impl Views for SqliteStore {
     fn card(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>> {
         let sealer = &self.shared.sealer;
         Box::pin(self.shared.point(move |db| read_requests::card(db, sealer, hash)))
+    }
+
+    fn recording(&self, execution: ExecutionId) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>> {
+        // Megabytes to read and to open.
+        Box::pin(self.shared.scan(move |shared, db| read_requests::recording(db, &shared.sealer, execution)))
     }
 
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>> {

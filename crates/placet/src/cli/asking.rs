@@ -110,6 +110,20 @@ pub(crate) enum Review {
         #[arg(value_name = "REVIEW")]
         id: String,
     },
+    /// What the program wrote when it was carried out, as an asciicast that asciinema plays
+    #[command(after_help = "\
+Example:
+  placet review recording 7F3K-9Q2M -o export.cast && asciinema play export.cast
+
+The hash of what was recorded stands in the ledger, with the outcome; what arrives is compared with it.")]
+    Recording {
+        /// Its request's id or short code
+        #[arg(value_name = "REVIEW")]
+        id: String,
+        /// The file; it must not exist [default: standard output]
+        #[arg(long, short = 'o', value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Show it, ask, and approve what was shown
     #[command(after_help = "\
 Example:

@@ -76,6 +76,20 @@ nothing was rewritten since.")]
 Example:
   placet audit checkpoint > kept/checkpoint-$(date +%F)")]
     Checkpoint,
+    /// What the program of one request wrote, as an asciicast that asciinema plays
+    #[command(after_help = "\
+Example:
+  placet audit recording req_01jd2t3v4w5x6y7z8a9b0c1d2e -o export.cast
+
+Taking it out is recorded. `placet audit bundle` has it too, with the proof that it is the one.")]
+    Recording {
+        /// The request's id
+        #[arg(value_name = "REQUEST")]
+        id: String,
+        /// The file; it must not exist [default: standard output]
+        #[arg(long, short = 'o', value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Everything about one request with its proofs, into a new directory
     Bundle {
         /// The request's id

@@ -11,8 +11,8 @@ use placet_ledger::{SignedCheckpoint, Verification, VerifierKey};
 use serde::Serialize;
 
 use super::bundle;
-use super::on_socket;
 use super::trail::Rules;
+use super::{on_socket, recordings};
 use crate::admin::{Admin, Body};
 use crate::cli::checking::{Audit, KeyArgs, VerifyArgs};
 use crate::config::{self, Config, ConfigArgs};
@@ -54,6 +54,11 @@ pub(crate) fn run(command: Audit, config: &ConfigArgs, output: Output) -> Result
         Audit::Checkpoint => on_socket(config, async |admin| {
             let note = admin.post_for_text(&["audit", "checkpoint"]).await?;
             output.result(&serde_json::json!({ "checkpoint": note }), || note.clone())?;
+            Ok(Exit::Done)
+        }),
+        Audit::Recording { id, output: file } => on_socket(config, async |admin| {
+            let bytes = admin.post_for_bytes(&["audit", "recordings", &id]).await?;
+            recordings::write(&bytes, file.as_deref(), output)?;
             Ok(Exit::Done)
         }),
         Audit::Bundle { id, output: directory } => {

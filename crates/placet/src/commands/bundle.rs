@@ -3,7 +3,8 @@
 //! ```text
 //! vkey (given) ─► checkpoint ─► proofs/N ─► entries/N ─► trail
 //!                                              └ _sd ◄── disclosures ─┬─ digest ◄── request.json
-//!                                                                     └─ card   ◄── cards/<sha256>.json
+//!                                                                     ├─ card   ◄── cards/<sha256>.json
+//!                                                                     └─ recording ◄── recordings/<exe>.cast
 //!                                           bundle ◄── policy/<digest>/…
 //! ```
 
@@ -42,8 +43,16 @@ pub(super) struct Report {
     commitments: usize,
     /// The digest that was reviewed and executed, if it is disclosed.
     digest: Option<String>,
+    /// How many recordings of executions were kept, and are in the bundle; an erased one is not.
+    recordings: Recordings,
     /// What happened, oldest first.
     entries: Vec<Line>,
+}
+
+#[derive(Serialize, Debug, Default, PartialEq, Eq)]
+struct Recordings {
+    kept: usize,
+    present: usize,
 }
 
 #[derive(Serialize, Debug)]
@@ -80,6 +89,7 @@ pub(super) fn verify(directory: &Path, key: &VerifierKey) -> Result<Report, Fail
     let (disclosed, commitments) = disclose(&mut files, &mut entries)?;
     let digest = check_request(&mut files, &entries)?;
     check_cards(&mut files, &entries)?;
+    let recordings = check_recordings(&mut files, &entries)?;
     check_policies(&mut files, &entries)?;
     files.take("README.txt");
     if let Some(stranger) = files.0.keys().next() {
@@ -96,6 +106,7 @@ pub(super) fn verify(directory: &Path, key: &VerifierKey) -> Result<Report, Fail
         disclosed,
         commitments,
         digest: digest.map(|digest| digest.to_string()),
+        recordings,
         entries: entries.iter().map(|(index, proven)| line(*index, proven)).collect(),
     })
 }
@@ -243,6 +254,26 @@ fn check_cards(files: &mut Files, entries: &BTreeMap<u64, Proven>) -> Result<(),
     Ok(())
 }
 
+/// What was recorded, if it is there: it may have been erased, and another one is no substitute.
+fn check_recordings(files: &mut Files, entries: &BTreeMap<u64, Proven>) -> Result<Recordings, Failure> {
+    let mut recordings = Recordings::default();
+    for proven in entries.values() {
+        let disclosed = |name: &str| proven.disclosed.get(name);
+        let sha256 = disclosed("recording").and_then(|kept| kept.as_object()?.get("sha256")?.as_str());
+        let Some((sha256, execution)) = sha256.zip(disclosed("execution").and_then(Value::as_str)) else {
+            continue;
+        };
+        recordings.kept += 1;
+        let path = format!("recordings/{execution}.cast");
+        let Some(bytes) = files.take(&path) else { continue };
+        if Sha256Digest::of(&bytes).to_string() != sha256 {
+            return found(format!("{path} is not the recording that the outcome names"));
+        }
+        recordings.present += 1;
+    }
+    Ok(recordings)
+}
+
 /// The bundles that decided.
 fn check_policies(files: &mut Files, entries: &BTreeMap<u64, Proven>) -> Result<(), Failure> {
     let named: BTreeSet<BundleDigest> = entries.values().filter_map(|proven| proven.entry.bundle).collect();
@@ -332,6 +363,17 @@ impl Report {
                 text.push_str(&format!("action digest {digest}: request.json is what was decided on\n"))
             }
             None => text.push_str("the action itself is not disclosed\n"),
+        }
+        match &self.recordings {
+            Recordings { kept: 0, .. } => {}
+            Recordings { kept, present } if kept == present => {
+                text.push_str("recording: what the program wrote is the one that the outcome names\n");
+            }
+            Recordings { .. } => {
+                text.push_str(
+                    "recording: one was kept, and is not in this bundle: it was erased, or taken out\n",
+                );
+            }
         }
         text.push_str(&format!(
             "verified: {} entries are in the tree {}, {} of {} commitments are disclosed and fit\n",

@@ -9,6 +9,7 @@ mod inputs;
 mod interrupt;
 mod people;
 mod policy;
+mod recordings;
 mod reference;
 mod requests;
 mod review;

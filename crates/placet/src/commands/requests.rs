@@ -144,6 +144,7 @@ pub(crate) fn shown(request: &RequestDocument) -> String {
             put("", Some(format!("{} {number}", plain(name))));
         }
         put("result", outcome.result_digest.clone().map(|digest| format!("sha256 {digest}")));
+        put("recording", outcome.recording.as_ref().map(|recording| format!("sha256 {}", recording.sha256)));
         put("resolution", outcome.resolution.as_deref().map(plain));
     }
     let entries: Vec<String> = request.ledger.entries.iter().map(u64::to_string).collect();

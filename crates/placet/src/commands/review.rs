@@ -6,6 +6,7 @@ use placet_api::client::{ListReviews, Reviewers};
 use placet_api::review::{ReviewDocument, ReviewLine, ReviewList, VerdictWord, VoteRequest};
 use placet_core::digest::Sha256Digest;
 
+use super::recordings;
 use super::requests::resource;
 use super::waiting::progress;
 use crate::cli::asking::{Review, VoteArgs};
@@ -33,6 +34,17 @@ pub(crate) async fn run(command: Review, output: Output) -> Result<Exit, Failure
         Review::Show { id } => {
             let review = reviewers.review(&id).await?;
             output.result(&review, || shown(&review))?;
+        }
+        Review::Recording { id, output: file } => {
+            let review = reviewers.review(&id).await?;
+            let bytes = reviewers.recording(&review.request.id).await?;
+            let promised = review.request.outcome.and_then(|outcome| outcome.recording);
+            if promised.is_none_or(|promised| promised.sha256 != Sha256Digest::of(&bytes).to_string()) {
+                let message =
+                    "the recording does not have the hash that the outcome names: keep it as evidence";
+                return Err(Failure::new(Exit::Found, message));
+            }
+            recordings::write(&bytes, file.as_deref(), output)?;
         }
         Review::Approve(vote) => cast(&reviewers, VerdictWord::Approve, vote, output).await?,
         Review::Deny(vote) => cast(&reviewers, VerdictWord::Deny, vote, output).await?,

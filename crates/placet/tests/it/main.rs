@@ -25,6 +25,7 @@ mod http;
 mod operators;
 mod policy;
 mod proof;
+mod recording;
 mod requests;
 mod restart;
 mod up;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use placet_core::action::{Grade, PepKind, SecretVersion};
+use placet_core::action::{Grade, PepKind, Recorded, SecretVersion};
 use placet_core::digest::Sha256Digest;
 use placet_core::request::OutcomeKind;
 use placet_gateway::authority::AuthorityErrorKind;
@@ -79,6 +79,7 @@ async fn everything_that_matters_is_pinned() {
     assert_eq!(call.pins.program, Program::open(&program).unwrap().pins());
     assert_eq!(call.pins.program.len(), 2, "the script and its interpreter");
     assert_eq!(call.pins.run_as.as_deref(), Some(door.bench.identity.name()));
+    assert_eq!(call.pins.record, Some(Recorded::Stderr), "what is recorded is decided on too");
     let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
     };

@@ -28,7 +28,7 @@ async fn whatever_changed_nothing_else_is_run() {
         let text = RUNNER.replace("PROGRAM", program.to_str().unwrap()).replacen(from, to, 1);
         door.desk.change(|state| state.config = Arc::new(Config::parse(&text).unwrap()));
     };
-    let changes: [(&str, Change, &str); 10] = [
+    let changes: [(&str, Change, &str); 11] = [
         ("nothing", |_, _, _| {}, ""),
         (
             "the program",
@@ -59,6 +59,7 @@ async fn whatever_changed_nothing_else_is_run() {
         ("a secret is gone", |door, _, _| door.desk.change(|state| state.vault.clear()), "secrets_changed"),
         ("the environment", |_, _, _| {}, "runner_changed"),
         ("the rule for the secret", |_, _, _| {}, "runner_changed"),
+        ("what is recorded", |_, _, _| {}, "runner_changed"),
     ];
     for (what, change, reason) in changes {
         let programs = trusted_directory();
@@ -70,6 +71,7 @@ async fn whatever_changed_nothing_else_is_run() {
         change(&door, &program, &blob);
         match what {
             "the environment" => reconfigure(&door, "LANG = \"C\"", "LANG = \"D\"", &program),
+            "what is recorded" => reconfigure(&door, "[runner]", "[runner]\nrecord = \"all\"", &program),
             "the rule for the secret" => reconfigure(&door, "shop.accounts", "shop.cards", &program),
             _ => {}
         }

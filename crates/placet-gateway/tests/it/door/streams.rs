@@ -104,7 +104,13 @@ async fn the_lease_ends_in_unknown() {
     door.lease.ring();
     let end = End::from_payload(reading.data().await.as_bytes()).unwrap();
     assert_eq!((end.status, end.reason.as_deref()), (EndStatus::Unknown, Some("lease_expired")));
-    assert_eq!(door.desk.only_outcome().kind, OutcomeKind::Unknown);
+    let outcome = door.desk.only_outcome();
+    assert_eq!(outcome.kind, OutcomeKind::Unknown);
+    // What there was until then goes along.
+    assert_eq!((outcome.measures["bytes"], outcome.result), (6, Some(Sha256Digest::of(b"ready\n"))));
+    let kept = outcome.recording.unwrap();
+    let recording = placet_api::recording::Recording::parse(&kept.bytes).unwrap();
+    assert_eq!((recording.header.placet.stdout_bytes, kept.truncated), (6, false));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use placet_core::decision::{Decision, Effect, ForbidReason};
 use placet_core::digest::{BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, AgentKind, Operator, Person, Session, Status};
 use placet_core::entry::{Draft, Kind};
-use placet_core::id::{AgentId, EntryId, EvaluationId, PersonId, RequestId, SessionId};
+use placet_core::id::{AgentId, EntryId, EvaluationId, ExecutionId, PersonId, RequestId, SessionId};
 use placet_core::request::{Intake, Lifetimes, Request};
 use placet_core::retry::KeyRecord;
 use placet_core::review::{Assurance, Evidence, Verdict, Vote};
@@ -25,12 +25,13 @@ use crate::keys::{Destroy, Subject};
 use crate::{Commit, EntryFilter, RequestFilter, Transition, ViewError, Views, Write};
 
 /// Texts that must stand nowhere in the files.
-const CANARIES: [&str; 13] = [
+const CANARIES: [&str; 14] = [
     "canary-justification",
     "canary-argument",
     "canary-environment",
     "canary-reason",
     "canary-card",
+    "canary-recording",
     "canary-name",
     "canary-address",
     "canary-agent",
@@ -154,6 +155,11 @@ pub(super) fn everything(space: &Space, request: &Request) -> Transition {
                 request: request.id,
                 bytes: b"canary-card".to_vec(),
             },
+            Write::Recording {
+                execution: ExecutionId::from_bytes([3; 16]),
+                request: request.id,
+                bytes: b"canary-recording".to_vec(),
+            },
         ],
         entries: vec![
             entry(Draft::new(Kind::RequestReceived).about(request)),
@@ -228,6 +234,7 @@ async fn erasing_a_subject_leaves_the_ledger_whole() {
     let list = store.requests(RequestFilter { limit: 10, ..RequestFilter::default() }).await.unwrap();
     assert!(list.is_empty(), "there is nothing to show");
     assert_eq!(store.card(Sha256Digest::of(b"canary-card")).await.unwrap(), None);
+    assert_eq!(store.recording(ExecutionId::from_bytes([3; 16])).await.unwrap(), None);
     assert_eq!(store.key(Principal::Agent(agent()), "canary-key".to_owned()).await.unwrap(), None);
     let entries = store.entries(EntryFilter { limit: 10, ..EntryFilter::default() }).await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.disclosures.len()).collect::<Vec<_>>(), [1, 0]);
