@@ -380,7 +380,7 @@ impl Broker {
         let mut before = None;
         loop {
             let statuses = vec![Status::Executing];
-            let filter = RequestFilter { principal: None, statuses, before, limit: PAGE_MAX };
+            let filter = RequestFilter { statuses, before, limit: PAGE_MAX, ..RequestFilter::default() };
             let page = self.0.views.requests(filter).await?;
             let Some(last) = page.last() else { return Ok(held) };
             before = Some(last.request.id);

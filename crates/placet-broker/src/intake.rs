@@ -378,16 +378,14 @@ impl Broker {
         before: Option<RequestId>,
         limit: usize,
     ) -> Result<Vec<Seen>, CallError> {
-        self.list(RequestFilter { principal: Some(caller.principal), statuses, before, limit }).await
+        let principal = Some(caller.principal);
+        self.list(RequestFilter { principal, statuses, before, limit, reviewed_only: false }).await
     }
 
     /// Requests of anybody, for the operator.
     pub async fn list(&self, filter: RequestFilter) -> Result<Vec<Seen>, CallError> {
-        let mut all = Vec::new();
-        for stored in self.0.views.requests(filter).await? {
-            all.push(self.seen(stored).await?);
-        }
-        Ok(all)
+        let page = self.0.views.requests(filter).await?;
+        self.seen_all(page).await
     }
 
     /// Waits until the request is newer than this version, or the time is up, or placet stops, and gives it as it is then.

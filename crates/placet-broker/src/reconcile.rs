@@ -8,7 +8,7 @@ use std::time::Duration;
 use placet_core::entry::Kind;
 use placet_core::id::RequestId;
 use placet_core::request::{Request, State};
-use placet_store::{PAGE_MAX, Requires, Transition};
+use placet_store::{Due, PAGE_MAX, Requires, Transition};
 use tokio::sync::{broadcast, watch};
 use tracing::warn;
 
@@ -61,12 +61,14 @@ impl Broker {
 
     /// Ends every review, grant and execution whose time is over. Gives how many.
     pub async fn pass_deadlines(&self) -> Result<usize, CallError> {
-        let mut passed = 0;
+        let (mut passed, mut after) = (0, None);
+        let now = self.now();
         loop {
-            let due = self.0.views.due(self.now(), DUE_MAX).await?;
+            // From page to page, so that those that cannot be passed do not stand in the way of others.
+            let due = self.0.views.due(now, after, DUE_MAX).await?;
             let some_left = due.len() == DUE_MAX;
-            let before = passed;
-            for id in due {
+            after = due.last().copied();
+            for Due { request: id, .. } in due {
                 let _turn = self.0.locks.lock(id.as_bytes()).await;
                 match attempts(|| self.try_pass(id)).await {
                     Ok(true) => passed += 1,
@@ -76,7 +78,7 @@ impl Broker {
                     Err(error) => warn!(request.id = %id, error = %error, "a deadline could not be passed"),
                 }
             }
-            if !some_left || passed == before {
+            if !some_left {
                 return Ok(passed);
             }
         }

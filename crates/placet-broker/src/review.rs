@@ -121,6 +121,8 @@ impl Broker {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let mut lines = Vec::new();
         let mut before = filter.before;
+        // Without `mine` every request of a page is a line.
+        let chunk = if filter.mine { PAGE_MAX } else { limit };
         // Nobody may decide on anything else, and the past is long.
         let decidable = |status: &Status| matches!(status, Status::Pending | Status::Granted);
         let wanted: Vec<Status> =
@@ -132,11 +134,11 @@ impl Broker {
         }
         loop {
             let statuses = wanted.clone();
-            let page = RequestFilter { principal: None, statuses, before, limit: PAGE_MAX };
+            let page = RequestFilter { principal: None, statuses, reviewed_only: true, before, limit: chunk };
             let page = self.0.views.requests(page).await?;
-            let whole = page.len() == PAGE_MAX;
+            let whole = page.len() == chunk;
             before = page.last().map(|stored| stored.request.id);
-            for stored in page.into_iter().filter(|stored| stored.request.reviewed) {
+            for stored in page {
                 let may_vote = decidable(&stored.request.status()) && {
                     let standing = my_standing(&stored.request, reviewer, &snapshot);
                     standing.deny.is_ok() || standing.approve.is_ok()
@@ -147,7 +149,7 @@ impl Broker {
                 let person = reviewer.verified.person;
                 let my_vote = stored.request.votes.iter().rev().find(|vote| vote.person == person);
                 let my_vote = my_vote.map(|vote| vote.verdict);
-                lines.push(ReviewLine { may_vote, my_vote, seen: self.seen(stored).await? });
+                lines.push(ReviewLine { may_vote, my_vote, seen: snapshot.seen(stored) });
                 if lines.len() == limit {
                     return Ok(lines);
                 }
@@ -176,7 +178,7 @@ impl Broker {
 
     /// What happened, oldest first. Where it is too much for one page, what anybody can repeat is left out: no caller
     /// pushes a vote or a decision out of sight.
-    async fn timeline(&self, id: RequestId) -> Result<Vec<StoredEntry>, CallError> {
+    pub(crate) async fn timeline(&self, id: RequestId) -> Result<Vec<StoredEntry>, CallError> {
         let mut filter = EntryFilter { request: Some(id), limit: PAGE_MAX, ..EntryFilter::default() };
         let mut newest = self.0.views.entries(filter.clone()).await?;
         if newest.len() == PAGE_MAX {

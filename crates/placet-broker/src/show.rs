@@ -23,19 +23,31 @@ impl Broker {
 
     /// A stored request with the votes that count now and the names of who asks.
     pub(crate) async fn seen(&self, stored: StoredRequest) -> Result<Seen, CallError> {
+        if stored.request.status() == Status::Pending {
+            return Ok(self.snapshot().await?.seen(stored));
+        }
         let directory = self.0.views.directory().await?;
-        let tally = if stored.request.status() == Status::Pending {
-            self.snapshot().await?.tally(&stored.request)
-        } else {
-            Tally::default()
-        };
-        let chain = &stored.request.action.chain;
-        Ok(Seen {
-            requester_name: name_of(chain.requester, &directory),
-            on_behalf_of_name: name_of(Principal::Person(chain.on_behalf_of), &directory),
-            tally,
-            stored,
-        })
+        Ok(seen(stored, Tally::default(), &directory))
+    }
+
+    /// The same for a whole page, under one snapshot.
+    pub(crate) async fn seen_all(&self, page: Vec<StoredRequest>) -> Result<Vec<Seen>, CallError> {
+        if page.iter().any(|stored| stored.request.status() == Status::Pending) {
+            let snapshot = self.snapshot().await?;
+            return Ok(page.into_iter().map(|stored| snapshot.seen(stored)).collect());
+        }
+        let directory = self.0.views.directory().await?;
+        Ok(page.into_iter().map(|stored| seen(stored, Tally::default(), &directory)).collect())
+    }
+}
+
+fn seen(stored: StoredRequest, tally: Tally, directory: &Directory) -> Seen {
+    let chain = &stored.request.action.chain;
+    Seen {
+        requester_name: name_of(chain.requester, directory),
+        on_behalf_of_name: name_of(Principal::Person(chain.on_behalf_of), directory),
+        tally,
+        stored,
     }
 }
 
@@ -49,6 +61,13 @@ pub(crate) fn name_of(principal: Principal, directory: &Directory) -> String {
 }
 
 impl Snapshot {
+    /// A request under this snapshot.
+    pub(crate) fn seen(&self, stored: StoredRequest) -> Seen {
+        let is_pending = stored.request.status() == Status::Pending;
+        let tally = if is_pending { self.tally(&stored.request) } else { Tally::default() };
+        seen(stored, tally, &self.directory)
+    }
+
     /// Whether the credential that the caller was recognised by still opens the door: it may have been revoked, or
     /// rotated, since the call began.
     pub(crate) fn admits(&self, caller: &Caller) -> Result<(), CallError> {

@@ -376,7 +376,7 @@ async fn requests(State(app): State<App>, uri: Uri) -> Outcome<Json<RequestList>
         query.take_as("cursor", "give the next_cursor of a page", |text| RequestId::parse(text).ok())?;
     let limit = query.take_limit()?;
     query.end()?;
-    let page = app.broker.list(RequestFilter { principal: None, statuses, before, limit }).await?;
+    let page = app.broker.list(RequestFilter { statuses, before, limit, ..RequestFilter::default() }).await?;
     Ok(Json(request_list(&app, &page, limit)))
 }
 

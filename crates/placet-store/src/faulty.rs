@@ -21,8 +21,9 @@ use placet_core::time::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::{
-    ActiveBundle, Answer, Change, Commit, CommitError, EntryFilter, Files, Load, LogHead, Receipt,
-    RequestFilter, SecretInfo, Store, StoredEntry, StoredRequest, Transition, ViewError, Views,
+    ActiveBundle, Answer, Change, Commit, CommitError, Due, EntryFilter, Files, Load, LogHead, Receipt,
+    Reindexed, RequestFilter, SearchFilter, SearchPage, SecretInfo, Store, StoredEntry, StoredRequest,
+    Transition, ViewError, Views,
 };
 
 /// Where in a commit something happens.
@@ -212,6 +213,14 @@ impl Commit for Faulty {
             answer
         })
     }
+
+    fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>> {
+        Box::pin(async move {
+            // It writes no entry and no state, so it is none of the commits that a script counts.
+            self.meet(&Fault::None, Point::Before).await?;
+            self.inner.reindex().await
+        })
+    }
 }
 
 /// Every view fails or is passed on.
@@ -240,7 +249,8 @@ impl Views for Faulty {
         request(id: RequestId) -> Option<StoredRequest>;
         request_by_code(code: ShortCode) -> Option<StoredRequest>;
         requests(filter: RequestFilter) -> Vec<StoredRequest>;
-        due(at: Timestamp, limit: usize) -> Vec<RequestId>;
+        due(at: Timestamp, after: Option<Due>, limit: usize) -> Vec<Due>;
+        search(filter: SearchFilter) -> SearchPage;
         next_deadline() -> Option<Timestamp>;
         counts() -> BTreeMap<Status, u64>;
         load_of(principal: Principal, since: Timestamp) -> Load;

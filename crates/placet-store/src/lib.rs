@@ -16,9 +16,12 @@
 pub mod conformance;
 #[cfg(any(test, feature = "test-support"))]
 pub mod faulty;
+#[cfg(any(test, feature = "test-support"))]
+pub mod filler;
 pub mod keys;
 mod private;
 mod row;
+pub mod search;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -39,6 +42,7 @@ use placet_ledger::Frontier;
 
 pub use self::keys::{KeyStore, RootKeySource};
 pub use self::private::PrivateError;
+pub use self::search::{Found, Happened, Reindexed, SearchFilter, SearchPage};
 pub use self::sqlite::{OpenError, Options, SqliteStore};
 
 /// What a store's methods give: boxed, so that the traits stay object-safe.
@@ -212,6 +216,9 @@ impl<S: Commit + Views + ?Sized> Store for S {}
 pub trait Commit: Send + Sync {
     /// Writes a transition durably, or nothing of it.
     fn commit(&self, transition: Transition) -> Answer<'_, Result<Receipt, CommitError>>;
+    /// Makes the search index anew from the entries, compares it with the one there was, and answers from it from then
+    /// on. Others may write and search meanwhile. It goes on if the caller leaves.
+    fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>>;
 }
 
 /// A request as stored, with where its entries are.
@@ -230,10 +237,21 @@ pub struct RequestFilter {
     pub principal: Option<Principal>,
     /// Only in these states; all if empty.
     pub statuses: Vec<Status>,
+    /// Only those about which a human was asked at any time.
+    pub reviewed_only: bool,
     /// Only those older than this one: the last of the previous page.
     pub before: Option<RequestId>,
     /// At most so many; the store caps it at [`PAGE_MAX`].
     pub limit: usize,
+}
+
+/// A request whose present state ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// Which.
+    pub request: RequestId,
 }
 
 /// The most items that any list gives at once.
@@ -335,9 +353,12 @@ pub trait Views: Send + Sync {
     fn request_by_code(&self, code: ShortCode) -> Answer<'_, Result<Option<StoredRequest>, ViewError>>;
     /// Requests, newest first.
     fn requests(&self, filter: RequestFilter) -> Answer<'_, Result<Vec<StoredRequest>, ViewError>>;
-    /// Requests whose present state ends by itself at or before this time, soonest first; at most
-    /// [`PAGE_MAX`].
-    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Result<Vec<RequestId>, ViewError>>;
+    /// Requests whose present state ends by itself at or before this time, soonest first; only
+    /// those after this one, if one is given; at most [`PAGE_MAX`].
+    fn due(&self, at: Timestamp, after: Option<Due>, limit: usize)
+    -> Answer<'_, Result<Vec<Due>, ViewError>>;
+    /// Requests that fit a question, newest first.
+    fn search(&self, filter: SearchFilter) -> Answer<'_, Result<SearchPage, ViewError>>;
     /// When the next deadline is.
     fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>>;
     /// How many requests are in each state.

@@ -16,6 +16,7 @@ mod log;
 mod people;
 mod preconditions;
 mod requests;
+mod search;
 
 use std::fmt;
 use std::sync::Arc;
@@ -252,6 +253,12 @@ pub async fn run(make: impl Fn() -> Box<dyn Place>) {
             an_entry_has_a_size,
             entries_are_found,
             everything_is_there_after_reopening,
+        }
+        search::{
+            requests_are_found_by_what_is_known_of_them,
+            what_was_found_comes_in_pages,
+            the_index_is_what_the_entries_say,
+            a_new_index_answers_after_reopening,
         }
     }
 }

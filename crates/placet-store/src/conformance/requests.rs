@@ -16,7 +16,7 @@ use placet_core::time::{Clock, Timestamp};
 
 use super::Bench;
 use super::fixtures::{LIFETIMES, REVIEW_FOR, next, stored, writes};
-use crate::{Change, Load, PAGE_MAX, RequestFilter, Requires, Transition, Write};
+use crate::{Change, Due, Load, PAGE_MAX, RequestFilter, Requires, Transition, Write};
 
 async fn read(bench: &Bench, id: RequestId) -> Request {
     bench.store().request(id).await.unwrap().unwrap().request
@@ -310,14 +310,22 @@ pub(super) async fn deadlines_come_soonest_first(bench: Bench) {
     assert!(granted_until < pending_until);
     assert_eq!(store.next_deadline().await.unwrap(), Some(granted_until));
     let before = Timestamp::from_millis(granted_until.as_millis() - 1);
+    let due = async |at, after, limit| {
+        let due = bench.store().due(at, after, limit).await.unwrap();
+        due.iter().map(|due| due.request).collect::<Vec<_>>()
+    };
     for (at, expected) in
         [(before, vec![]), (granted_until, vec![second.id]), (pending_until, vec![second.id, first.id])]
     {
-        assert_eq!(store.due(at, 10).await.unwrap(), expected, "{at}");
+        assert_eq!(due(at, None, 10).await, expected, "{at}");
     }
-    assert_eq!(store.due(pending_until, 1).await.unwrap(), [second.id]);
+    assert_eq!(due(pending_until, None, 1).await, [second.id]);
+    let after = Some(Due { at: granted_until, request: second.id });
+    assert_eq!(due(pending_until, after, 10).await, [first.id], "a page goes on after its last one");
+    let after = Some(Due { at: pending_until, request: first.id });
+    assert_eq!(due(pending_until, after, 10).await, []);
     bench.write([stored(&next(&second).lapse(granted_until).unwrap())]).await;
-    assert_eq!(store.due(pending_until, 10).await.unwrap(), [first.id]);
+    assert_eq!(due(pending_until, None, 10).await, [first.id]);
     assert_eq!(store.next_deadline().await.unwrap(), Some(pending_until));
 }
 
@@ -350,6 +358,7 @@ pub(super) async fn pages_follow_each_other(bench: Bench) {
             let filter = RequestFilter {
                 principal,
                 statuses: statuses.clone(),
+                reviewed_only: false,
                 before: found.last().map(|request: &Request| request.id),
                 limit: 7,
             };
@@ -361,6 +370,21 @@ pub(super) async fn pages_follow_each_other(bench: Bench) {
             }
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{principal:?} {statuses:?}");
+    }
+    let asked = bench.store_request(bench.pending("asked")).await;
+    let cancelled = next(&bench.store_request(bench.opened(other, "other", bench.asks())).await);
+    let cancelled = cancelled.cancel(bench.now()).unwrap();
+    bench.write([stored(&cancelled)]).await;
+    for (principal, statuses, expected) in [
+        (None, vec![], vec![cancelled.id, asked.id]),
+        (None, vec![Status::Pending, Status::Granted], vec![asked.id]),
+        (Some(other), vec![], vec![cancelled.id]),
+        (Some(other), vec![Status::Pending], vec![]),
+    ] {
+        let filter = RequestFilter { principal, statuses, reviewed_only: true, limit: 10, before: None };
+        let page = bench.store().requests(filter.clone()).await.unwrap();
+        let found: BTreeSet<RequestId> = page.iter().map(|stored| stored.request.id).collect();
+        assert_eq!(found, expected.into_iter().collect(), "{filter:?}");
     }
     let all = RequestFilter { limit: usize::MAX, ..RequestFilter::default() };
     assert!(bench.store().requests(all).await.unwrap().len() <= PAGE_MAX);

@@ -18,6 +18,7 @@ mod requires;
 mod rows;
 mod schema;
 mod sealer;
+mod search;
 mod views;
 mod writer;
 
@@ -45,7 +46,7 @@ use self::sealer::Sealer;
 use self::writer::{Head, Job, Writer};
 use crate::keys::{KeyStore, KeysError, RootKeySource, Subject};
 use crate::private::{self, PrivateError};
-use crate::{Answer, Change, Commit, CommitError, Receipt, Transition, ViewError};
+use crate::{Answer, Change, Commit, CommitError, Receipt, Reindexed, Transition, ViewError};
 
 /// How many transitions may wait for the writer. Whoever comes next waits to queue.
 const QUEUE_MAX: usize = 1024;
@@ -122,6 +123,9 @@ pub enum OpenError {
         /// What it fell back to.
         journal: String,
     },
+    /// The index of an older database could not be made.
+    #[error("make the search index")]
+    Index(#[source] ViewError),
     /// The database could not be opened.
     #[error("open placet.db")]
     Database(#[from] rusqlite::Error),
@@ -138,6 +142,7 @@ struct Shared {
     write_failed: AtomicBool,
     changes: broadcast::Sender<Change>,
     directory: Mutex<Arc<Directory>>,
+    reindexing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -211,9 +216,11 @@ impl SqliteStore {
         let mut db = open_writer(&path)?;
         schema::migrate(&mut db, options.clock.now())?;
         let head = open_log(&db, &options.origin, keys.id(), keys_path)?;
+        let sealer = Sealer::new(keys);
+        search::fill_if_new(&db, &sealer).map_err(OpenError::Index)?;
         let (changes, _) = broadcast::channel(CHANGES_MAX);
         let shared = Arc::new(Shared {
-            sealer: Sealer::new(keys),
+            sealer,
             clock: options.clock,
             origin: options.origin,
             pool: Pool::open(&path)?,
@@ -222,6 +229,7 @@ impl SqliteStore {
             write_failed: AtomicBool::new(false),
             changes,
             directory: Mutex::new(Arc::new(Directory::default())),
+            reindexing: tokio::sync::Mutex::default(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let writer = Writer { db, head, shared: Arc::clone(&shared), queue: jobs };
@@ -257,6 +265,16 @@ impl Commit for SqliteStore {
             let queue = self.queue.as_ref().ok_or_else(stopped)?;
             queue.send(Job::Commit(Box::new(prepared), waiter)).await.map_err(|_| stopped())?;
             answer.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+
+    fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>> {
+        Box::pin(async move {
+            let stopped = || CommitError::Unavailable(STOPPED.to_owned());
+            let queue = self.queue.as_ref().ok_or_else(stopped)?.downgrade();
+            // On a task of its own: a generation that nobody finishes would be written for ever.
+            let made = tokio::spawn(search::reindex(Arc::clone(&self.shared), queue));
+            made.await.unwrap_or_else(|_| Err(stopped()))
         })
     }
 }

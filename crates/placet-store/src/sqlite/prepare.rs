@@ -12,6 +12,7 @@ use placet_core::request::{Request, Status};
 use placet_core::time::Timestamp;
 
 use super::sealer::{MacBytes, Place, Sealer};
+use super::search::{self, Token};
 use crate::keys::Subject;
 use crate::row::Body;
 use crate::{CommitError, Files, Requires, Transition, Write};
@@ -28,6 +29,8 @@ pub(super) struct PreparedEntry {
     pub(super) sealed: Sealed,
     /// None if it commits to nothing.
     pub(super) disclosures: Option<Vec<u8>>,
+    /// What its request is found by.
+    pub(super) tokens: Vec<Token>,
 }
 
 /// A change as columns. What is said about a request, votes and disclosures too, is sealed under its requester's key:
@@ -195,7 +198,8 @@ impl Preparing<'_> {
             let place = Place::new("disclosure", &[entry.id.as_bytes()]);
             Some(self.sealer.seal(subject, self.now, &place, &entry.disclosures)?)
         };
-        Ok(PreparedEntry { sealed: entry, disclosures })
+        let tokens = search::of_draft(self.sealer, &entry.draft);
+        Ok(PreparedEntry { sealed: entry, disclosures, tokens })
     }
 
     fn row(&self, write: Write) -> Result<Row, CommitError> {

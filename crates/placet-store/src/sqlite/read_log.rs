@@ -73,7 +73,7 @@ pub(super) fn entries(
 
 /// Index of the first entry at or after this time; of the next one, if there is none. Times never fall, so it is found
 /// by halving.
-fn first_at(db: &Connection, time: Timestamp) -> rusqlite::Result<i64> {
+pub(super) fn first_at(db: &Connection, time: Timestamp) -> rusqlite::Result<i64> {
     let sql = "SELECT coalesce(max(idx) + 1, 0) FROM entry";
     let (mut low, mut high): (i64, i64) = (0, db.prepare_cached(sql)?.query_row([], |row| row.get(0))?);
     let mut statement = db.prepare_cached("SELECT time FROM entry WHERE idx = ?1")?;
@@ -85,7 +85,7 @@ fn first_at(db: &Connection, time: Timestamp) -> rusqlite::Result<i64> {
     Ok(low)
 }
 
-fn entry(sealer: &Sealer, row: &Row<'_>) -> Result<StoredEntry, ViewError> {
+pub(super) fn entry(sealer: &Sealer, row: &Row<'_>) -> Result<StoredEntry, ViewError> {
     let id: [u8; 16] = row.get(1)?;
     let kind = Kind::parse(&row.get::<_, String>(3)?);
     let disclosures = match row.get::<_, Option<Vec<u8>>>(6)? {

@@ -16,7 +16,7 @@ use super::requires::{pending, unsigned};
 use super::sealer::{Opened, Place, Sealer, corrupt};
 use crate::keys::Subject;
 use crate::row::Body;
-use crate::{Load, PAGE_MAX, RequestFilter, StoredRequest, ViewError};
+use crate::{Due, Load, PAGE_MAX, RequestFilter, StoredRequest, ViewError};
 
 const WHAT: &str = "a request";
 
@@ -29,7 +29,12 @@ pub(super) fn request(
     load(db, sealer, id)?.map(|opened| opened.or_corrupt(WHAT)).transpose()
 }
 
-fn load(db: &Connection, sealer: &Sealer, id: RequestId) -> Result<Option<Opened<StoredRequest>>, ViewError> {
+/// One request; erased if its key was destroyed.
+pub(super) fn load(
+    db: &Connection,
+    sealer: &Sealer,
+    id: RequestId,
+) -> Result<Option<Opened<StoredRequest>>, ViewError> {
     let sql = "SELECT id, version, principal, status, reviewed, resolved, twin_mac, short_code, execution,
                       deadline, created_at, updated_at, sealed FROM request WHERE id = ?1";
     let found = db
@@ -101,7 +106,7 @@ fn votes(db: &Connection, sealer: &Sealer, request: RequestId) -> Result<Opened<
     Ok(Opened::Whole(votes))
 }
 
-fn entry_indices(db: &Connection, request: RequestId) -> rusqlite::Result<Vec<u64>> {
+pub(super) fn entry_indices(db: &Connection, request: RequestId) -> rusqlite::Result<Vec<u64>> {
     let mut statement = db.prepare_cached("SELECT idx FROM entry WHERE request = ?1 ORDER BY idx")?;
     let rows = statement.query_map(params![request.as_bytes().as_slice()], |row| row.get(0).map(unsigned))?;
     rows.collect()
@@ -161,6 +166,18 @@ fn ids(
     let (before, limit) = (before.as_slice(), limit as i64);
     let mut found: Vec<RequestId> = Vec::new();
     match (filter.principal, filter.statuses.as_slice()) {
+        (None, statuses) if filter.reviewed_only => {
+            // Served by the index of these requests alone: what policy decided by itself costs nothing here.
+            let statuses = if statuses.is_empty() { &Status::ALL } else { statuses };
+            let sql = "SELECT id FROM request WHERE reviewed = 1 AND status = ?3 AND id < ?1
+                       ORDER BY id DESC LIMIT ?2";
+            let mut statement = db.prepare_cached(sql)?;
+            for status in statuses {
+                for id in statement.query_map(params![before, limit, status.as_str()], id_column)? {
+                    found.push(id?);
+                }
+            }
+        }
         (None, []) => {
             let sql = "SELECT id FROM request WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
             let mut statement = db.prepare_cached(sql)?;
@@ -179,11 +196,13 @@ fn ids(
         }
         (Some(principal), statuses) => {
             let statuses = if statuses.is_empty() { &Status::ALL } else { statuses };
-            let sql = "SELECT id FROM request WHERE principal = ?4 AND status = ?3 AND id < ?1
+            let sql =
+                "SELECT id FROM request WHERE principal = ?4 AND status = ?3 AND id < ?1 AND reviewed >= ?5
                        ORDER BY id DESC LIMIT ?2";
             let mut statement = db.prepare_cached(sql)?;
             for status in statuses {
-                let params = params![before, limit, status.as_str(), principal.to_string()];
+                let reviewed = filter.reviewed_only;
+                let params = params![before, limit, status.as_str(), principal.to_string(), reviewed];
                 for id in statement.query_map(params, id_column)? {
                     found.push(id?);
                 }
@@ -197,10 +216,20 @@ fn ids(
 }
 
 /// Requests whose deadline has come, soonest first.
-pub(super) fn due(db: &Connection, at: Timestamp, limit: usize) -> Result<Vec<RequestId>, ViewError> {
-    let sql = "SELECT id FROM request WHERE deadline <= ?1 ORDER BY deadline, id LIMIT ?2";
+pub(super) fn due(
+    db: &Connection,
+    at: Timestamp,
+    after: Option<Due>,
+    limit: usize,
+) -> Result<Vec<Due>, ViewError> {
+    let sql = "SELECT id, deadline FROM request WHERE deadline <= ?1 AND (deadline, id) > (?2, ?3)
+               ORDER BY deadline, id LIMIT ?4";
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params![at.as_millis(), limit.min(PAGE_MAX) as i64], id_column)?;
+    let (deadline, id) = after.map_or((-1, [0; 16]), |due| (due.at.as_millis(), *due.request.as_bytes()));
+    let params = params![at.as_millis(), deadline, id.as_slice(), limit.min(PAGE_MAX) as i64];
+    let rows = statement.query_map(params, |row| {
+        Ok(Due { at: Timestamp::from_millis(row.get(1)?), request: id_column(row)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

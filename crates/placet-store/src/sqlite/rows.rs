@@ -1,11 +1,14 @@
 //! Writes prepared rows. Each checks that it changed exactly what it meant to.
 
+use placet_core::entry::Kind;
+use placet_core::id::RequestId;
 use placet_core::retry::KEY_LIFETIME;
 use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::prepare::{AgentRow, RequestColumns, RequestRow, Row};
 use super::requires::newest_secret;
+use super::search::{self, Token};
 use super::writer::Failure;
 use crate::CommitError;
 
@@ -283,6 +286,25 @@ fn write_secret(
     execute(db, sql, params![name, version, now.as_millis()])?;
     let sql = "INSERT INTO secret_version (name, version, sealed) VALUES (?1, ?2, ?3)";
     execute(db, sql, params![name, version, sealed]).map(drop)
+}
+
+/// Writes what a request is found by from now on, to the index that answers and to one that is being made.
+pub(super) fn write_facts(
+    db: &Connection,
+    kind: Kind,
+    request: RequestId,
+    tokens: &[Token],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    for token in tokens {
+        let sql = "INSERT OR IGNORE INTO search_fact (gen, token, request)
+                   SELECT gen, ?1, ?2 FROM search_generation";
+        execute(db, sql, params![token.as_slice(), request.as_bytes().as_slice()])?;
+    }
+    if let Some(life) = search::life(kind, request, now) {
+        execute(db, "UPDATE search_generation SET life = ?1 WHERE life < ?1", params![life])?;
+    }
+    Ok(())
 }
 
 /// Index of the last entry of this request.

@@ -11,13 +11,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
         sql: include_str!("migrations/0001_requests_people_and_ledger.sql"),
     },
     Migration { number: 2, name: "recordings", sql: include_str!("migrations/0002_recordings.sql") },
+    Migration { number: 3, name: "audit_search", sql: include_str!("migrations/0003_audit_search.sql") },
 ];
 
 /// What stands in the database's header, so that no other program's database is taken for ours: `plct`.

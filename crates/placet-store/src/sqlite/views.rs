@@ -14,10 +14,10 @@ use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{SqliteStore, read_directory, read_log, read_requests};
+use super::{SqliteStore, read_directory, read_log, read_requests, search};
 use crate::{
-    ActiveBundle, Answer, Change, Commit, EntryFilter, Files, Load, LogHead, RequestFilter, SecretInfo,
-    StoredEntry, StoredRequest, Transition, ViewError, Views,
+    ActiveBundle, Answer, Change, Commit, Due, EntryFilter, Files, Load, LogHead, RequestFilter,
+    SearchFilter, SearchPage, SecretInfo, StoredEntry, StoredRequest, Transition, ViewError, Views,
 };
 
 impl From<rusqlite::Error> for ViewError {
@@ -68,8 +68,17 @@ impl Views for SqliteStore {
         Box::pin(self.shared.scan(move |shared, db| read_requests::requests(db, &shared.sealer, &filter)))
     }
 
-    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Result<Vec<RequestId>, ViewError>> {
-        Box::pin(self.shared.point(move |db| read_requests::due(db, at, limit)))
+    fn due(
+        &self,
+        at: Timestamp,
+        after: Option<Due>,
+        limit: usize,
+    ) -> Answer<'_, Result<Vec<Due>, ViewError>> {
+        Box::pin(self.shared.point(move |db| read_requests::due(db, at, after, limit)))
+    }
+
+    fn search(&self, filter: SearchFilter) -> Answer<'_, Result<SearchPage, ViewError>> {
+        Box::pin(self.shared.scan(move |shared, db| search::search(db, &shared.sealer, &filter)))
     }
 
     fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>> {

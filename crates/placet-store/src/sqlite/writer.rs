@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::prepare::{Prepared, PreparedEntry, Row};
 use super::requires::{self, Times};
+use super::search::{self, IndexWrite};
 use super::{Shared, head, rows};
 use crate::{Change, CommitError, Receipt};
 
@@ -25,6 +26,8 @@ pub(super) const BATCH_MAX: usize = 1024;
 pub(super) enum Job {
     /// A transition, and whoever waits for it.
     Commit(Box<Prepared>, oneshot::Sender<Result<Receipt, CommitError>>),
+    /// Something for the search index, and whoever waits for it.
+    Index(IndexWrite, oneshot::Sender<rusqlite::Result<i64>>),
     /// Tests reach for the writer's connection.
     #[cfg(test)]
     With(Box<dyn FnOnce(&Connection) + Send>),
@@ -97,6 +100,14 @@ impl Writer {
             while let Some(job) = next {
                 match job {
                     Job::Commit(transition, waiter) => batch.push((transition, waiter)),
+                    Job::Index(write, waiter) => {
+                        // In the order in which they came.
+                        self.write(std::mem::take(&mut batch));
+                        // A store that is down drops its waiters, which tells them; whoever left needs no answer.
+                        if !self.shared.is_down() {
+                            let _ = waiter.send(search::write(&self.db, &write));
+                        }
+                    }
                     #[cfg(test)]
                     Job::With(act) => act(&self.db),
                 }
@@ -221,6 +232,9 @@ impl Writer {
         if let Some(sealed) = &entry.disclosures {
             let sql = "INSERT INTO disclosure (idx, sealed) VALUES (?1, ?2)";
             self.db.prepare_cached(sql)?.execute(params![index, sealed])?;
+        }
+        if let Some(request) = draft.request {
+            rows::write_facts(&self.db, draft.kind, request, &entry.tokens, now)?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use placet_core::time::Clock;
 
 use super::Space;
 use crate::keys::{Destroy, Subject};
-use crate::{Commit, EntryFilter, RequestFilter, Transition, ViewError, Views, Write};
+use crate::{Commit, EntryFilter, Found, RequestFilter, SearchFilter, Transition, ViewError, Views, Write};
 
 /// Texts that must stand nowhere in the files.
 const CANARIES: [&str; 14] = [
@@ -251,4 +251,83 @@ async fn erasing_a_subject_leaves_the_ledger_whole() {
     assert_eq!(store.log().await.unwrap(), head);
     assert_eq!(store.entry_bytes(0, 10).await.unwrap(), bytes);
     store.commit(space.appends()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_erased_request_is_found_by_what_is_clear_and_by_nothing_else() {
+    let space = Space::new();
+    let store = space.open();
+    let request = request(&space);
+    let entry = Draft::new(Kind::RequestReceived)
+        .about(&request)
+        .verdict("forbid")
+        .commit("requester", Value::string(request.requester().to_string()))
+        .commit("resource", Value::string(request.action.resource.visible()))
+        .seal(EntryId::new(space.clock.now(), space.entropy.as_ref()), space.entropy.as_ref());
+    let transition = everything(&space, &request);
+    store.commit(Transition { entries: vec![entry], ..transition }).await.unwrap();
+    let all = SearchFilter { limit: 10, ..SearchFilter::default() };
+    let by = SearchFilter { by: vec![Principal::Agent(agent())], ..all.clone() };
+    let on = SearchFilter { resource: Some(request.action.resource.clone()), ..all.clone() };
+    let action = SearchFilter { action: Some(request.action.action.clone()), ..all.clone() };
+    for filter in [&all, &by, &on, &action] {
+        let found = store.search(filter.clone()).await.unwrap().found;
+        assert!(matches!(found.as_slice(), [Found::Whole(_)]), "{filter:?}: {found:?}");
+    }
+    // Tokens tell nothing without the key: the facts themselves stand nowhere, which `no_canary…` looks for too.
+    store.keys().destroy(Destroy::Subject(Subject::Agent(agent())), store.now()).unwrap();
+    let check = async |store: &super::SqliteStore| {
+        for filter in [&by, &on] {
+            assert!(store.search(filter.clone()).await.unwrap().found.is_empty(), "{filter:?}");
+        }
+        for filter in [&all, &action] {
+            let found = store.search(filter.clone()).await.unwrap().found;
+            let clear = matches!(found.as_slice(), [Found::Erased { request: id, entries, .. }]
+                if *id == request.id && entries == &[0]);
+            assert!(clear, "{filter:?}: {found:?}");
+        }
+    };
+    check(&store).await;
+    let facts = || {
+        let sql = "SELECT count(*) FROM search_fact";
+        space.database().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(facts(), 3);
+    let made = store.reindex().await.unwrap();
+    assert_eq!((made.entries, made.erased, made.facts, made.missing, made.surplus), (1, 1, 1, 0, 2));
+    check(&store).await;
+    assert_eq!(facts(), 1, "what was erased left no token behind");
+    assert!(store.reindex().await.unwrap().was_equal());
+}
+
+#[tokio::test]
+async fn a_database_from_before_the_index_gets_one_and_a_spoiled_one_is_mended() {
+    let space = Space::new();
+    let store = space.open();
+    let request = request(&space);
+    let entry = Draft::new(Kind::RequestReceived)
+        .about(&request)
+        .commit("requester", Value::string(request.requester().to_string()))
+        .seal(EntryId::new(space.clock.now(), space.entropy.as_ref()), space.entropy.as_ref());
+    let transition = everything(&space, &request);
+    store.commit(Transition { entries: vec![entry], ..transition }).await.unwrap();
+    drop(store);
+    // As an older placet left it: no generation, no facts. And one that ended while it made the index.
+    for spoil in [
+        "DELETE FROM search_fact; DELETE FROM search_generation;",
+        "DELETE FROM search_generation; INSERT INTO search_generation VALUES (7, 'building', 0);",
+    ] {
+        space.database().execute_batch(spoil).unwrap();
+        let store = space.open();
+        let by = SearchFilter { by: vec![request.requester()], limit: 10, ..SearchFilter::default() };
+        assert_eq!(store.search(by).await.unwrap().found.len(), 1, "{spoil}");
+        assert!(store.reindex().await.unwrap().was_equal(), "{spoil}");
+    }
+    let spoil = "DELETE FROM search_fact WHERE token = (SELECT min(token) FROM search_fact);
+                 INSERT INTO search_fact SELECT gen, zeroblob(16), request FROM search_fact LIMIT 1;";
+    space.database().execute_batch(spoil).unwrap();
+    let store = space.open();
+    let made = store.reindex().await.unwrap();
+    assert_eq!((made.facts, made.missing, made.surplus), (2, 1, 1));
+    assert!(store.reindex().await.unwrap().was_equal());
 }
