@@ -71,7 +71,9 @@ async function everywhere(page, placet, request, name) {
   await press(page, approveButton(page));
   await harmless(page, `review-${name}-decided`);
   assert.ok((await mainOf(page).innerText()).includes(SCRIPT), 'the reason is text as well');
-  for (const path of ['/history', '/audit', '/agents', `/audit?request=${encodeURIComponent(MARKUP)}`]) {
+  const typed = encodeURIComponent(MARKUP);
+  const asked = [`/audit?request=${typed}`, `/audit?on=${typed}`, `/audit/entries?request=${typed}`];
+  for (const path of ['/history', '/audit', '/audit/entries', '/agents', ...asked]) {
     await go(page, placet, path);
     await harmless(page, path);
   }

@@ -54,6 +54,35 @@ test('without JavaScript: sign in, approve one, deny one, find both in the histo
   assert.equal(await page.getByRole('link', { name: 'History' }).count(), 0);
 });
 
+test('without JavaScript: an auditor asks who did what, and finds the entries', async (t) => {
+  const placet = await startPlacet(t);
+  const page = await signedIn(t, placet, { javaScriptEnabled: false });
+  const wanted = await placet.askToDeploy({ args: { version: '1.0.0' } });
+  await openReview(page, placet, wanted);
+  await reasonField(page).fill('looked at it');
+  await press(page, approveButton(page));
+  const unwanted = await placet.askToDeploy({ args: { version: '2.0.0' } });
+
+  await press(page, page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name: 'Audit' }));
+  await page.getByLabel('Action', { exact: true }).fill('example.deploy');
+  await page.getByLabel('From', { exact: true }).fill('2020-01-01');
+  await page.getByLabel('Vote', { exact: true }).selectOption('approve');
+  await press(page, page.getByRole('button', { name: 'Search' }));
+  const found = await mainOf(page).innerText();
+  assert.match(found, /Ada Lovelace approved[^]*looked at it/);
+  assert.equal(await page.locator(`main a[href="/r/${wanted.id}"]`).count(), 1);
+  assert.equal(await page.locator(`main a[href="/r/${unwanted.id}"]`).count(), 0, 'what was not voted on does not fit');
+  assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2020-01-01');
+  await shot(page, 'plain-audit');
+
+  await press(page, page.getByRole('link', { name: /^Entries / }));
+  assert.match(await mainOf(page).innerText(), /request\.received[^]*/);
+  assert.match(await mainOf(page).innerText(), /vote\.cast/);
+
+  await go(page, placet, '/audit?by=nobody');
+  assert.match(await page.getByRole('status').innerText(), /No agent or person is or was called/);
+});
+
 test('live: a new request shows up by itself, and a decided one says so', async (t) => {
   const placet = await startPlacet(t);
   const inbox = await signedIn(t, placet, { live: true });

@@ -156,7 +156,7 @@ test('alone: the self-review is announced before and marked after', async (t) =>
 
   const votes = page.getByRole('region', { name: 'Votes', exact: true });
   assert.match(await votes.innerText(), /Ada Lovelace approved[^]*self-reviewed/);
-  await go(page, placet, `/audit?kind=vote.cast`);
+  await go(page, placet, `/audit/entries?kind=vote.cast`);
   assert.match(await mainOf(page).innerText(), /Ada Lovelace approved it[^]*reviewing what is their own agent's/);
 });
 

@@ -73,7 +73,7 @@ test('signed out: the pages are closed, and the old cookie opens nothing', async
   assert.deepEqual(await page.context().cookies(), []);
 
   await page.context().addCookies(kept);
-  for (const path of ['/', '/history', '/audit', '/policy', '/people', '/agents', `/r/${request.short_code}`]) {
+  for (const path of ['/', '/history', '/audit', '/audit/entries', '/policy', '/people', '/agents', `/r/${request.short_code}`]) {
     const answer = await go(page, placet, path);
     assert.equal(answer.status(), 401, path);
     assert.ok(!(await page.content()).includes('example.deploy'), `${path} tells nothing`);

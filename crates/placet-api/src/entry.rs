@@ -13,6 +13,15 @@ pub struct EntryList {
     pub next_cursor: Option<u64>,
 }
 
+/// Entries from some index on, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct EntryLog {
+    /// The entries.
+    pub entries: Vec<EntryDocument>,
+    /// Give it as `from` to go on.
+    pub next: u64,
+}
+
 /// One entry with what it commits to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EntryDocument {
@@ -27,6 +36,9 @@ pub struct EntryDocument {
     /// The request it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// What happened, in a sentence with the names of now.
+    #[serde(default)]
+    pub sentence: String,
     /// The entry's exact bytes, which are JSON: what the log hashes.
     pub entry: String,
     /// What it commits to, base64url of `[salt, name, value]`; empty once erased.

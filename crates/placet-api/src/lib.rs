@@ -14,6 +14,7 @@
 //! do not know.
 
 pub mod admin;
+pub mod audit;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod command;

@@ -28,6 +28,7 @@ pub mod policies;
 mod publish;
 pub mod reconcile;
 pub mod review;
+pub mod search;
 mod show;
 pub mod vault;
 
@@ -121,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     pub(crate) publisher: publish::PublisherSeat,
     pub(crate) log_dir: PathBuf,
+    pub(crate) reindexing: search::ReindexSeat,
 }
 
 /// How often a decision is made anew because what it read has moved.
@@ -172,6 +174,7 @@ impl Broker {
             locks: Locks::default(),
             publisher: publish::PublisherSeat::new(parts.signer),
             log_dir: parts.log_dir,
+            reindexing: search::ReindexSeat::default(),
         }))
     }
 

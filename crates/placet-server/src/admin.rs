@@ -1,7 +1,5 @@
 //! The admin socket: what operators do, over HTTP under `/admin/v1`. The kernel says who they are.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,8 +13,10 @@ use placet_api::admin::{
     NewAgentRequest, NewPersonRequest, OperatorDocument, PersonDocument, PolicyDocument, SecretDocument,
     StageRequest, StagedDocument, StatusDocument, TokenDocument,
 };
+use placet_api::audit::{ReindexDocument, ReindexResult};
 use placet_api::entry::EntryList;
 use placet_api::request::RequestList;
+use placet_broker::audit::AuditFiles;
 use placet_broker::directory::{Invited, NewAgent, NewPerson};
 use placet_broker::execution::SeenRecording;
 use placet_broker::policies::{PolicyView, StageError};
@@ -28,6 +28,7 @@ use std::collections::BTreeSet;
 
 use crate::agents::requests::{request_list, statuses};
 use crate::app::App;
+use crate::audit;
 use crate::body::{read_bytes, read_json, read_nothing};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
@@ -65,6 +66,11 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/policy/stage", post(stage))
         .route("/admin/v1/policy/activate", post(activate))
         .route("/admin/v1/requests", get(requests))
+        .route("/admin/v1/audit/requests", get(audit::requests))
+        .route("/admin/v1/audit/requests/{id}", get(audit::story))
+        .route("/admin/v1/audit/requests/{id}/evidence", get(evidence))
+        .route("/admin/v1/audit/log", get(audit::follow))
+        .route("/admin/v1/audit/index", get(index).post(reindex))
         .route("/admin/v1/audit/entries", get(entries))
         .route("/admin/v1/audit/bundles/{id}", post(audit_bundle))
         .route("/admin/v1/audit/recordings/{id}", post(audit_recording))
@@ -393,10 +399,42 @@ async fn audit_bundle(
 ) -> Outcome<Json<FilesDocument>> {
     read_nothing(request).await?;
     let id = RequestId::parse(&id).map_err(|_| Failure::not_found())?;
-    let files = app.broker.audit_bundle(&operator, id).await?;
-    let files: BTreeMap<String, String> =
-        files.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect();
-    Ok(Json(FilesDocument { files }))
+    Ok(Json(files_document(app.broker.audit_bundle(&operator, id).await?)))
+}
+
+fn files_document(files: AuditFiles) -> FilesDocument {
+    FilesDocument { files: files.into_iter().map(|(path, bytes)| (path, STANDARD.encode(bytes))).collect() }
+}
+
+/// What proves a request, to be looked at here and now. Taking it away is an export: see `audit_bundle`.
+async fn evidence(State(app): State<App>, Path(id): Path<String>) -> Outcome<Json<FilesDocument>> {
+    let id = RequestId::parse(&id).map_err(|_| Failure::not_found())?;
+    Ok(Json(files_document(app.broker.evidence(id).await?)))
+}
+
+/// How far the making of the search index has come.
+async fn index(State(app): State<App>) -> Json<ReindexDocument> {
+    let state = app.broker.reindexing();
+    let (last, error) = match state.last {
+        None => (None, None),
+        Some(Ok(made)) => (Some(made), None),
+        Some(Err(error)) => (None, Some(error)),
+    };
+    let last = last.map(|made| ReindexResult {
+        entries: made.entries,
+        erased: made.erased,
+        facts: made.facts,
+        missing: made.missing,
+        surplus: made.surplus,
+    });
+    Json(ReindexDocument { running: state.running, last, error })
+}
+
+/// Begins to make it anew; it takes as long as the log is.
+async fn reindex(State(app): State<App>, request: Request) -> Outcome<StatusCode> {
+    read_nothing(request).await?;
+    app.broker.begin_reindex();
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// The recording of a request's execution. Taking it out is an entry itself, so it is no GET.

@@ -13,7 +13,7 @@ use placet_api::review::{
 use placet_broker::Seen;
 use placet_broker::card::Card;
 use placet_broker::review::{MyStanding, Review};
-use placet_core::action::Principal;
+use placet_core::action::{Principal, ResourceRef};
 use placet_core::decision::{Decision, Effect, Need, Requirement, Tally};
 use placet_core::directory::Directory;
 use placet_core::request::{Request, State, Status};
@@ -37,10 +37,7 @@ pub(crate) fn request(app: &App, seen: &Seen) -> RequestDocument {
         pep: request.action.pep.as_str().to_owned(),
         grade: request.grade.as_str().to_owned(),
         action: request.action.action.to_string(),
-        resource: Resource {
-            kind: request.action.resource.kind().to_owned(),
-            id: request.action.resource.id().to_owned(),
-        },
+        resource: resource(&request.action.resource),
         canonical: request.canonical.as_str().to_owned(),
         principal: principal(request.requester(), Some(&seen.requester_name)),
         actor_chain: chain(seen),
@@ -54,14 +51,31 @@ pub(crate) fn request(app: &App, seen: &Seen) -> RequestDocument {
             State::Granted(grant) => Some(GrantPart { expires_at: grant.expires_at.to_string() }),
             _ => None,
         },
-        execution: request.execution().map(|execution| ExecutionPart {
-            id: execution.id.to_string(),
-            started_at: execution.started_at.to_string(),
-            outcome_deadline: execution.lease_until.to_string(),
-        }),
+        execution: execution(request),
         outcome: outcome(request),
         ledger: LedgerPart { entries: seen.stored.entries.clone() },
     }
+}
+
+pub(crate) fn resource(resource: &ResourceRef) -> Resource {
+    Resource { kind: resource.kind().to_owned(), id: resource.id().to_owned() }
+}
+
+pub(crate) fn execution(request: &Request) -> Option<ExecutionPart> {
+    request.execution().map(|execution| ExecutionPart {
+        id: execution.id.to_string(),
+        started_at: execution.started_at.to_string(),
+        outcome_deadline: execution.lease_until.to_string(),
+    })
+}
+
+/// Who it is, by the name that they have now.
+pub(crate) fn named(who: Principal, directory: &Directory) -> PrincipalRef {
+    let name = match who {
+        Principal::Agent(id) | Principal::Pipeline(id) => directory.agents.get(&id).map(|agent| &agent.name),
+        Principal::Person(id) => directory.people.get(&id).map(|person| &person.name),
+    };
+    principal(who, name.map(String::as_str))
 }
 
 fn principal(principal: Principal, name: Option<&str>) -> PrincipalRef {
@@ -123,7 +137,7 @@ fn need(need_: &Need, tally: &Tally) -> NeedPart {
     }
 }
 
-fn decision(decision: &Decision) -> DecisionPart {
+pub(crate) fn decision(decision: &Decision) -> DecisionPart {
     let effect = match decision.effect {
         Effect::Permit => "permit",
         Effect::Forbid(_) => "forbid",
@@ -164,7 +178,7 @@ fn denial(request: &Request) -> Option<DenialPart> {
     }
 }
 
-fn outcome(request: &Request) -> Option<OutcomePart> {
+pub(crate) fn outcome(request: &Request) -> Option<OutcomePart> {
     let outcome = request.outcome()?;
     Some(OutcomePart {
         outcome: request.status().as_str().to_owned(),
@@ -294,12 +308,13 @@ pub(crate) fn timeline_lines(entries: &[StoredEntry], directory: &Directory) -> 
     entries.iter().map(line).collect()
 }
 
-pub(crate) fn entry(entry: &StoredEntry) -> EntryDocument {
+pub(crate) fn entry(entry: &StoredEntry, directory: &Directory) -> EntryDocument {
     EntryDocument {
         index: entry.index,
         time: entry.time.to_string(),
         kind: entry.kind.as_str().to_owned(),
         request: entry.request.map(|id| id.to_string()),
+        sentence: timeline::sentence(entry, directory),
         entry: String::from_utf8_lossy(&entry.bytes).into_owned(),
         disclosures: entry.disclosures.iter().map(|disclosure| disclosure.as_str().to_owned()).collect(),
     }

@@ -7,6 +7,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use crate::agents::{events, requests};
+use crate::audit;
 use crate::reviewers::{api, log};
 
 /// The agents' door as OpenAPI, pretty-printed JSON.
@@ -236,7 +237,10 @@ fn command_output() {}
         (name = "reviews", description = "What waits for people, and what they said"),
         (name = "audit", description = "The ledger: entries, and the files that prove them"),
     ),
-    paths(api::list, api::show, api::recording, api::vote, api::resolve, crate::reviewers::events::hints, api::entries, log::checkpoint, log::tile),
+    paths(
+        api::list, api::show, api::recording, api::vote, api::resolve, crate::reviewers::events::hints, audit::requests, audit::story,
+        audit::follow, api::entries, log::checkpoint, log::tile,
+    ),
     components(schemas(Problem)),
     security(("person_token" = []), ("session" = [], "form_token" = [])),
     modifiers(&PersonAccess),
@@ -274,7 +278,7 @@ mod tests {
     #[test]
     fn the_documents_name_every_call_its_errors_and_how_to_get_in() {
         for (text, paths, scheme) in
-            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 9, "person_token")]
+            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 12, "person_token")]
         {
             let document: serde_json::Value = serde_json::from_str(&text).unwrap();
             let listed = document["paths"].as_object().unwrap();

@@ -52,6 +52,15 @@ impl Admin {
         self.read(Method::GET, segments, Body::Empty).await
     }
 
+    /// Asks a question.
+    pub(crate) async fn query<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        self.read_path(Method::GET, path(segments) + &asked(query), Body::Empty).await
+    }
+
     /// Sends something, for a document.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
@@ -89,7 +98,16 @@ impl Admin {
         segments: &[&str],
         body: Body,
     ) -> Result<T, Failure> {
-        let answer = self.call(method, segments, body).await?;
+        self.read_path(method, path(segments), body).await
+    }
+
+    async fn read_path<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Body,
+    ) -> Result<T, Failure> {
+        let answer = self.call_path(method, path, body).await?;
         serde_json::from_slice(&answer).map_err(|error| {
             Failure::new(Exit::Bug, format!("read the answer of {}: {error}", self.socket.display()))
                 .hint("Is the running placet of another version? Restart it with this one.")
@@ -97,7 +115,11 @@ impl Admin {
     }
 
     async fn call(&self, method: Method, segments: &[&str], body: Body) -> Result<Bytes, Failure> {
-        let call = self.exchange(method, segments, body);
+        self.call_path(method, path(segments), body).await
+    }
+
+    async fn call_path(&self, method: Method, path: String, body: Body) -> Result<Bytes, Failure> {
+        let call = self.exchange(method, path, body);
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, call).await;
         let (status, media_type, answer) =
             answered.map_err(|_| self.broken("it did not answer within a minute"))??;
@@ -113,7 +135,7 @@ impl Admin {
     async fn exchange(
         &self,
         method: Method,
-        segments: &[&str],
+        path: String,
         body: Body,
     ) -> Result<(StatusCode, String, Bytes), Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
@@ -121,7 +143,7 @@ impl Admin {
         let broken = |error: hyper::Error| self.broken(&error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path(segments)).header(HOST, "localhost");
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
         let bytes = match body {
             Body::Empty => Bytes::new(),
             Body::Json(json) => {
@@ -183,15 +205,31 @@ fn path(segments: &[&str]) -> String {
     let mut path = "/admin/v1".to_owned();
     for segment in segments {
         path.push('/');
-        for byte in segment.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                path.push(char::from(byte));
-            } else {
-                path.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        escape(segment, &mut path);
     }
     path
+}
+
+/// The question mark and what follows it; nothing if nothing is asked.
+fn asked(query: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in query {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        escape(value, &mut text);
+    }
+    text
+}
+
+fn escape(text: &str, into: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            into.push_str(&format!("%{byte:02X}"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,5 +253,7 @@ mod tests {
             "/admin/v1/people/Ada%20L%C3%B6ve%2Flace/invitation"
         );
         assert_eq!(path(&["secrets", ".."]), "/admin/v1/secrets/..");
+        assert_eq!(asked(&[("by", "a&b=%".to_owned()), ("x", "ü".to_owned())]), "?by=a%26b%3D%25&x=%C3%BC");
+        assert_eq!(asked(&[]), "");
     }
 }

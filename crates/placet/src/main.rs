@@ -20,6 +20,7 @@ mod log_key;
 mod logging;
 mod machine;
 mod output;
+mod reindex;
 mod seal;
 mod starters;
 mod up;

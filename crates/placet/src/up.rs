@@ -195,7 +195,8 @@ fn data_directory(dir: &Path) -> Result<PathBuf, UpError> {
     std::path::absolute(dir).map_err(failed)
 }
 
-fn open_store(
+/// The store of this data directory, under the machine's clock and chance.
+pub(crate) fn open_store(
     data: &Path,
     config: &Config,
     clock: &Arc<dyn Clock>,

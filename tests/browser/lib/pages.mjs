@@ -69,5 +69,7 @@ const PATHS = [
   ['/agents', 'agents'],
   ['/policy', 'policy'],
   ['/audit', 'audit'],
+  ['/audit?action=example.deploy&on=today&tz=Europe%2FBerlin', 'audit-question'],
+  ['/audit/entries', 'entries'],
   ['/no-such-page', 'not-found'],
 ];

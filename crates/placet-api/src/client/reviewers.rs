@@ -1,5 +1,7 @@
 //! The reviewers' door, as a person's program uses it with an API token.
 
+use std::time::Duration;
+
 use placet_core::secret::Secret;
 
 use super::error::ClientError;
@@ -68,6 +70,19 @@ impl Reviewers {
     ) -> Result<RequestDocument, ClientError> {
         let url = self.door.url(&["v1", "reviews", id, "resolution"], &[])?;
         self.door.json(Call::post(url, resolution.to_json())).await
+    }
+
+    /// Asks for any document below `/v1`.
+    pub async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, ClientError> {
+        let path: Vec<&str> = std::iter::once("v1").chain(segments.iter().copied()).collect();
+        let waits = query.iter().any(|(name, _)| *name == "wait");
+        let wait = if waits { crate::WAIT_SECONDS_MAX } else { 0 };
+        let call = Call::get(self.door.url(&path, query)?).waiting(Duration::from_secs(wait));
+        self.door.json(call).await
     }
 
     /// Ledger entries, newest first. The query is that of `GET /v1/audit/entries`.

@@ -25,8 +25,8 @@ use crate::timeline;
 const PAGE: usize = 50;
 
 #[derive(Template)]
-#[template(path = "audit.html")]
-struct AuditPage {
+#[template(path = "entries.html")]
+struct EntriesPage {
     chrome: Chrome,
     kinds: Vec<(&'static str, bool)>,
     request: String,
@@ -98,7 +98,7 @@ impl Typed {
     }
 
     fn older(&self, last: u64) -> String {
-        let mut address = format!("/audit?before={last}");
+        let mut address = format!("/audit/entries?before={last}");
         for (name, value) in
             [("kind", &self.kind), ("request", &self.request), ("from", &self.from), ("to", &self.to)]
         {
@@ -132,8 +132,8 @@ pub(super) async fn entries(
     };
     let directory = app.broker.directory().await?;
     let last = page_of_entries.last().filter(|_| page_of_entries.len() == PAGE);
-    let view = AuditPage {
-        chrome: Chrome::new("Audit", Some(&reviewer), "/audit"),
+    let view = EntriesPage {
+        chrome: Chrome::new("Entries of the ledger", Some(&reviewer), "/audit"),
         kinds: Kind::ALL.into_iter().map(|kind| (kind.as_str(), kind.as_str() == typed.kind)).collect(),
         request: visible(&typed.request),
         from: visible(&typed.from),

@@ -6,6 +6,7 @@
 mod audit;
 mod directory;
 mod inbox;
+mod questions;
 pub(crate) mod recording;
 mod review;
 mod sign_in;
@@ -47,7 +48,8 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/r/{name}/recording/events", get(recording::events))
         .route("/r/{name}/vote", post(review::vote))
         .route("/r/{name}/resolution", post(review::resolve))
-        .route("/audit", get(audit::entries))
+        .route("/audit", get(questions::questions))
+        .route("/audit/entries", get(audit::entries))
         .route("/policy", get(directory::policy))
         .route("/people", get(directory::people))
         .route("/agents", get(directory::agents))

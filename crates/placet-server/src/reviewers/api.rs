@@ -237,5 +237,7 @@ pub(crate) async fn entry_list(app: &App, uri: &Uri) -> Outcome<EntryList> {
     let filter = EntryFilter { kinds: kinds.unwrap_or_default(), request, from, to, before, limit };
     let page = app.broker.entries(filter).await?;
     let next = page.last().filter(|_| page.len() == limit).map(|entry| entry.index);
-    Ok(EntryList { entries: page.iter().map(document::entry).collect(), next_cursor: next })
+    let directory = app.broker.directory().await?;
+    let entries = page.iter().map(|entry| document::entry(entry, &directory)).collect();
+    Ok(EntryList { entries, next_cursor: next })
 }

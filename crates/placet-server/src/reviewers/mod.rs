@@ -25,7 +25,7 @@ use crate::app::{App, Door};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
 use crate::gate::{Host, Origin};
-use crate::{assets, health, pages};
+use crate::{assets, audit, health, pages};
 
 const REALM: &str = "Bearer realm=\"placet reviewers\"";
 /// Where a program that uses a session's cookie puts the form's token.
@@ -40,6 +40,9 @@ pub fn reviewers_door(app: &App) -> Router {
         .route("/v1/reviews/{id}/recording", get(api::recording))
         .route("/v1/reviews/{id}/votes", post(api::vote))
         .route("/v1/reviews/{id}/resolution", post(api::resolve))
+        .route("/v1/audit/requests", get(audit::requests))
+        .route("/v1/audit/requests/{id}", get(audit::story))
+        .route("/v1/audit/log", get(audit::follow))
         .route("/v1/audit/entries", get(api::entries))
         .with_state(app.clone())
         .route_layer(from_fn_with_state(app.clone(), authenticate));

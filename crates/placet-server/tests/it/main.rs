@@ -8,6 +8,7 @@
 
 mod admin;
 mod agents;
+mod audit;
 mod hostile;
 mod pages;
 mod reviewers;

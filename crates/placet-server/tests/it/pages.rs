@@ -34,11 +34,12 @@ async fn from_the_link_over_the_inbox_to_a_decision_and_out() {
     let history = rob.get("/history").await;
     assert!(history.text.contains(code));
     for (path, shown) in [
-        ("/audit", "vote.cast"),
+        ("/audit", "rob approved at"),
+        ("/audit/entries", "vote.cast"),
         ("/policy", "ask.cedar"),
         ("/people", "rob"),
         ("/agents", "bot"),
-        ("/audit?kind=vote.cast", "vote.cast"),
+        ("/audit/entries?kind=vote.cast", "vote.cast"),
     ] {
         let page = rob.get(path).await;
         assert_eq!(page.status, 200, "{path}");
@@ -65,6 +66,7 @@ async fn every_page_is_strict_and_private() {
         "/history",
         &review,
         "/audit",
+        "/audit/entries",
         "/policy",
         "/people",
         "/agents",

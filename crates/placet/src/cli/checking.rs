@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Starter;
+use super::asking::Page;
 
 /// Policy bundles.
 #[derive(Subcommand, Debug)]
@@ -69,6 +70,45 @@ Examples:
 The key has to come from elsewhere than what is verified, or it proves nothing. A checkpoint that you kept shows that
 nothing was rewritten since.")]
     Verify(VerifyArgs),
+    /// Requests by who, what, when and how they ended
+    ///
+    /// Everything that is said has to fit. A request fits the time if something happened to it then: it was asked, voted
+    /// or decided on, begun, or ended.
+    #[command(after_help = "\
+Examples:
+  placet audit search --action data.export --on 'tuesday afternoon' --tz Europe/Berlin
+  placet audit search --by first-agent --resource 'Dataset::\"shop.accounts\"' --happened started
+  placet audit search --reviewer Ada --verdict deny --from 2026-11-01 --to 2026-11-30")]
+    Search(Box<SearchArgs>),
+    /// The whole story of one request: what happened, the cards as shown, the policy, and its proof, checked right now
+    Show {
+        /// The request's id or code
+        #[arg(value_name = "REQUEST")]
+        id: String,
+        #[command(flatten)]
+        door: DoorArgs,
+        /// A file with the ledger's public key [default: log.vkey in the data directory]
+        #[arg(long, value_name = "FILE")]
+        vkey_file: Option<PathBuf>,
+    },
+    /// Follow the ledger: every new entry, as it comes, until Ctrl-C; with --json one document a line
+    #[command(after_help = "\
+Examples:
+  placet audit watch
+  placet audit watch --from 0 --json > entries.jsonl
+
+When placet goes away, this waits for it and goes on at the same index.")]
+    Watch {
+        /// Begin with the entry of this index [default: the next new one]
+        #[arg(long, value_name = "INDEX")]
+        from: Option<u64>,
+        #[command(flatten)]
+        door: DoorArgs,
+    },
+    /// Make the search index anew from the ledger, and compare it with the one that was there
+    ///
+    /// While placet runs, it does so beside its work; when it does not, this command opens the data directory itself.
+    Reindex,
     /// The ledger's public key, as verifiers want it; give it to auditors by another way than the ledger
     Key,
     /// Publish the ledger as it is now, and print the signed checkpoint; keep it where placet cannot write
@@ -99,6 +139,65 @@ Taking it out is recorded. `placet audit bundle` has it too, with the proof that
         #[arg(long, short = 'o', value_name = "DIR")]
         output: Option<PathBuf>,
     },
+}
+
+/// Whom to ask.
+#[derive(Args, Debug)]
+pub(crate) struct DoorArgs {
+    /// Ask at the reviewers' door as the person of PLACET_PERSON_TOKEN, not on the admin socket
+    #[arg(long)]
+    pub(crate) reviewers: bool,
+}
+
+/// What to look for.
+#[derive(Args, Debug)]
+pub(crate) struct SearchArgs {
+    /// The action's name, like data.export
+    #[arg(long, value_name = "NAME")]
+    pub(crate) action: Option<String>,
+    /// Who asked, or on whose behalf: an agent or a person, by name or id
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
+    /// The resource, like 'Dataset::"shop.accounts"'
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) resource: Option<String>,
+    /// Who voted, by name or id
+    #[arg(long, value_name = "PERSON")]
+    pub(crate) reviewer: Option<String>,
+    /// How somebody voted: approve or deny
+    #[arg(long, value_name = "WORD")]
+    pub(crate) verdict: Option<String>,
+    /// Where it stands now; several with commas
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(crate) status: Vec<String>,
+    /// One request, by its id
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) request: Option<String>,
+    /// One request, by its code
+    #[arg(long, value_name = "CODE", conflicts_with = "request")]
+    pub(crate) code: Option<String>,
+    /// What has to have happened then: anything, asked, voted, started or ended [default: anything]
+    #[arg(long, value_name = "WORD")]
+    pub(crate) happened: Option<String>,
+    /// A day: tuesday (the last one that has begun), 'tuesday afternoon', today, yesterday, 2026-11-24
+    #[arg(long, value_name = "DAY")]
+    pub(crate) on: Option<String>,
+    /// Hours of that day: 12:00-18:00, morning, afternoon, evening, night
+    #[arg(long, value_name = "HOURS")]
+    pub(crate) between: Option<String>,
+    /// From this time, or from the beginning of this day
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Before this time, or to the end of this day
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// The time zone in which days and hours are meant, by its IANA name [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) tz: Option<String>,
+    #[command(flatten)]
+    pub(crate) page: Page,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
 }
 
 /// What to verify, and by which key.

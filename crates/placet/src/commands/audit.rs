@@ -10,14 +10,15 @@ use placet_api::admin::FilesDocument;
 use placet_ledger::{SignedCheckpoint, Verification, VerifierKey};
 use serde::Serialize;
 
-use super::bundle;
+use super::search::Asked;
 use super::trail::Rules;
-use super::{on_socket, recordings};
+use super::{block_on, bundle, follow, on_socket, recordings, search};
 use crate::admin::{Admin, Body};
 use crate::cli::checking::{Audit, KeyArgs, VerifyArgs};
 use crate::config::{self, Config, ConfigArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Paint, paint_data};
+use crate::reindex;
 
 /// The ledger's directory in the data directory.
 pub(crate) const LOG_DIR: &str = "log";
@@ -46,6 +47,24 @@ pub(crate) fn run(command: Audit, config: &ConfigArgs, output: Output) -> Result
             }
             Ok(Exit::Done)
         }
+        Audit::Search(args) => {
+            let asked = Asked::of(&args.door, config)?;
+            block_on(search::search(&asked, *args, output))
+        }
+        Audit::Show { id, door, vkey_file } => {
+            let asked = Asked::of(&door, config)?;
+            let key = match (&vkey_file, door.reviewers) {
+                (Some(path), _) => Some(parsed(&String::from_utf8_lossy(&read(path)?))?),
+                (None, true) => None,
+                (None, false) => Some(parsed(&own_key(&config::load(config)?)?)?),
+            };
+            block_on(search::show(&asked, &id, key, output))
+        }
+        Audit::Watch { from, door } => {
+            let asked = Asked::of(&door, config)?;
+            block_on(follow::watch(&asked, from, output))
+        }
+        Audit::Reindex => block_on(reindex::run(config::load(config)?, output)),
         Audit::Key => {
             let vkey = own_key(&config::load(config)?)?;
             output.result(&serde_json::json!({ "vkey": vkey }), || vkey.clone())?;
@@ -164,6 +183,10 @@ fn key(args: &KeyArgs) -> Result<VerifierKey, Failure> {
             return Err(Failure::new(Exit::Usage, "name the ledger's public key with --vkey or --vkey-file"));
         }
     };
+    parsed(&text)
+}
+
+fn parsed(text: &str) -> Result<VerifierKey, Failure> {
     VerifierKey::parse(text.trim()).map_err(|error| Failure::of(Exit::Usage, &error))
 }
 

@@ -7,6 +7,8 @@
 //!                                                                     └─ recording ◄── recordings/<exe>.cast
 //!                                           bundle ◄── policy/<digest>/…
 //! ```
+//!
+//! What is left (how to read it all, and who is who) the entry of the export vouches for: see [`super::export`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +21,7 @@ use placet_core::entry::Disclosure;
 use placet_ledger::{SignedCheckpoint, TlogProof, VerifierKey};
 use serde::Serialize;
 
+use super::export::{self, Hashes};
 use super::trail::{Entry, Rules};
 use crate::exit::{Exit, Failure};
 
@@ -45,6 +48,11 @@ pub(super) struct Report {
     digest: Option<String>,
     /// How many recordings of executions were kept, and are in the bundle; an erased one is not.
     recordings: Recordings,
+    /// Index of the entry of the export, which vouches for the names and the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    export: Option<u64>,
+    /// Who the ids are.
+    names: BTreeMap<String, String>,
     /// What happened, oldest first.
     entries: Vec<Line>,
 }
@@ -75,15 +83,29 @@ struct Proven {
 }
 
 /// The files of a bundle, by path; each is taken out when it is checked, so that what is left was proven by nothing.
-struct Files(BTreeMap<String, Vec<u8>>);
+pub(super) struct Files(BTreeMap<String, Vec<u8>>);
 
-fn found<T>(why: impl Into<String>) -> Result<T, Failure> {
+/// Whether evidence was taken away, or is looked at where it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Then an entry of its export vouches for it.
+    Away,
+    /// Then whoever shows it does.
+    Nowhere,
+}
+
+pub(super) fn found<T>(why: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::new(Exit::Found, why))
 }
 
 /// Verifies the bundle in this directory.
 pub(super) fn verify(directory: &Path, key: &VerifierKey) -> Result<Report, Failure> {
-    let mut files = Files::read(directory)?;
+    check(Files::read(directory)?, key, Taken::Away)
+}
+
+/// Verifies what is in hand.
+pub(super) fn check(mut files: Files, key: &VerifierKey, taken: Taken) -> Result<Report, Failure> {
+    let hashes = Hashes::of(&files);
     let checkpoint = checkpoint(&mut files, key)?;
     let mut entries = entries(&mut files, &checkpoint, key)?;
     let (disclosed, commitments) = disclose(&mut files, &mut entries)?;
@@ -92,12 +114,17 @@ pub(super) fn verify(directory: &Path, key: &VerifierKey) -> Result<Report, Fail
     let recordings = check_recordings(&mut files, &entries)?;
     check_policies(&mut files, &entries)?;
     files.take("README.txt");
-    if let Some(stranger) = files.0.keys().next() {
-        return found(format!("{stranger} is proven by nothing: take it out"));
-    }
+    let names = names(&mut files)?;
     let Some(request) = entries.values().find_map(|proven| proven.entry.request) else {
         return found("there is no entry in the bundle");
     };
+    let export = match taken {
+        Taken::Away => Some(export::check(&mut files, &hashes, &checkpoint, key, &request.to_string())?),
+        Taken::Nowhere => None,
+    };
+    if let Some(stranger) = files.0.keys().next() {
+        return found(format!("{stranger} is proven by nothing: take it out"));
+    }
     Ok(Report {
         request: request.to_string(),
         origin: checkpoint.checkpoint().origin.to_string(),
@@ -107,8 +134,16 @@ pub(super) fn verify(directory: &Path, key: &VerifierKey) -> Result<Report, Fail
         commitments,
         digest: digest.map(|digest| digest.to_string()),
         recordings,
+        export,
+        names,
         entries: entries.iter().map(|(index, proven)| line(*index, proven)).collect(),
     })
+}
+
+/// Who the ids are, by the word of whoever made the bundle.
+fn names(files: &mut Files) -> Result<BTreeMap<String, String>, Failure> {
+    let bytes = files.must("names.json")?;
+    serde_json::from_slice(&bytes).map_err(|_| Failure::new(Exit::Found, "names.json is not a list of names"))
 }
 
 fn line(index: u64, proven: &Proven) -> Line {
@@ -208,7 +243,8 @@ fn disclose(files: &mut Files, entries: &mut BTreeMap<u64, Proven>) -> Result<(u
     Ok((opened.len(), entries.values().map(|proven| proven.entry.commitments.len()).sum()))
 }
 
-fn read_disclosure(line: &str) -> Option<(u64, Disclosure)> {
+/// A line that opens a commitment, and of which entry.
+pub(super) fn read_disclosure(line: &str) -> Option<(u64, Disclosure)> {
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
     let members = value.as_object().filter(|members| members.len() == 2)?;
     let disclosure = Disclosure::from_stored(members.get("disclosure")?.as_str()?);
@@ -324,11 +360,20 @@ impl Files {
         Ok(Files(files))
     }
 
+    /// What came over the socket.
+    pub(super) fn of(files: BTreeMap<String, Vec<u8>>) -> Self {
+        Files(files)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+        self.0.iter()
+    }
+
     fn take(&mut self, path: &str) -> Option<Vec<u8>> {
         self.0.remove(path)
     }
 
-    fn must(&mut self, path: &str) -> Result<Vec<u8>, Failure> {
+    pub(super) fn must(&mut self, path: &str) -> Result<Vec<u8>, Failure> {
         match self.take(path) {
             Some(bytes) => Ok(bytes),
             None => found(format!("{path} is missing from the bundle")),
@@ -336,7 +381,7 @@ impl Files {
     }
 
     /// Everything below a directory, by the rest of its path.
-    fn take_all(&mut self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn take_all(&mut self, prefix: &str) -> Vec<(String, Vec<u8>)> {
         let paths: Vec<String> = self.0.keys().filter(|path| path.starts_with(prefix)).cloned().collect();
         let below = |path: String| Some((path.strip_prefix(prefix)?.to_owned(), self.0.remove(&path)?));
         paths.into_iter().filter_map(below).collect()
@@ -344,6 +389,17 @@ impl Files {
 }
 
 impl Report {
+    /// One line: what was checked.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} entries are in the signed tree of {}, {} of {} commitments are disclosed and fit",
+            self.entries.len(),
+            self.size,
+            self.disclosed,
+            self.commitments
+        )
+    }
+
     /// For people: what happened, and what of it is proven.
     pub(super) fn text(&self) -> String {
         let mut text =
@@ -354,7 +410,9 @@ impl Report {
             for name in ["requester", "on_behalf_of", "person", "card", "execution", "summary", "reason"] {
                 if let Some(value) = line.disclosed.get(name).filter(|value| !value.is_null()) {
                     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    text.push_str(&format!("{:>10}{name}: {}\n", "", crate::output::plain(&value)));
+                    let known = self.names.get(&value).map(|name| format!(" ({name})")).unwrap_or_default();
+                    let shown = crate::output::plain(&format!("{value}{known}"));
+                    text.push_str(&format!("{:>10}{name}: {shown}\n", ""));
                 }
             }
         }
@@ -374,6 +432,11 @@ impl Report {
                     "recording: one was kept, and is not in this bundle: it was erased, or taken out\n",
                 );
             }
+        }
+        if let Some(export) = self.export {
+            text.push_str(&format!(
+                "exported with entry {export}, which vouches for the names and every other file\n"
+            ));
         }
         text.push_str(&format!(
             "verified: {} entries are in the tree {}, {} of {} commitments are disclosed and fit\n",

@@ -380,6 +380,12 @@ impl Cli {
         child
     }
 
+    /// Starts it, leaves it running, and has its data written to this file.
+    pub(crate) fn spawn_into(mut self, file: &Path) -> Child {
+        let file = fs::File::create(file).unwrap();
+        self.command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(self) -> Ended {
         ended(self.spawn())

@@ -165,11 +165,8 @@ impl Evidence {
     fn each_altered(&self, directory: &Path, show: impl Fn(&Path)) {
         for file in walk(directory) {
             let name = file.file_name().unwrap().to_str().unwrap();
-            // The publisher's own lock, the history of checkpoints that nobody needs for a proof, and how to verify.
-            if name.contains("lock")
-                || name == "README.txt"
-                || file.starts_with(directory.join("checkpoints"))
-            {
+            // The publisher's own lock, and the history of checkpoints that nobody needs for a proof.
+            if name.contains("lock") || file.starts_with(directory.join("checkpoints")) {
                 continue;
             }
             let good = fs::read(&file).unwrap();
