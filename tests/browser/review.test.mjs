@@ -89,7 +89,7 @@ test('who asks, on whose behalf, why people are asked, until when: above the but
     `code ${request.short_code}`,
     'Deployment to production',
     'Production serves real people.',
-    'resource.environment == Environment::"production"',
+    'resource.environment is production',
     '1 from reviewers',
     '0 of 1 reviewers',
   ]) {

@@ -215,56 +215,6 @@ impl NewAgentRequest {
     }
 }
 
-/// A bundle's files to stage. Policy is text, so the files travel as strings.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct StageRequest {
-    /// By path relative to the bundle's directory.
-    pub files: BTreeMap<String, String>,
-}
-
-impl StageRequest {
-    /// Reads a body.
-    pub fn from_json(body: &[u8]) -> Result<Self, InputError> {
-        let mut members = Members::of_body(body)?;
-        let mut written = members.object("files")?;
-        let mut files = BTreeMap::new();
-        for (path, text) in written.drain() {
-            let Value::String(text) = text else {
-                return Err(members.refuse("files", "wrong_type", "Write each file's text as a string."));
-            };
-            files.insert(path, text);
-        }
-        if files.len() > NAMES_MAX {
-            return Err(members.refuse(
-                "files",
-                "too_long",
-                format!("Write at most {NAMES_MAX} files here."),
-            ));
-        }
-        members.end()?;
-        Ok(StageRequest { files })
-    }
-
-    /// The body that reads back as this.
-    pub fn to_json(&self) -> String {
-        let files = self.files.iter().map(|(path, text)| (path.clone(), Value::string(text.clone())));
-        Value::object([("files", Value::object(files))]).canonical()
-    }
-}
-
-/// A bundle that was checked, tested and stored, and decides nothing yet.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct StagedDocument {
-    /// What to activate it by.
-    pub digest: String,
-    /// Whether it decides already.
-    pub active: bool,
-    /// What is doubtful in it.
-    pub warnings: Vec<String>,
-    /// The files that differ from the bundle in force.
-    pub changes: Vec<FileChange>,
-}
-
 /// How a file differs from the bundle in force.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileChange {
@@ -309,6 +259,9 @@ pub struct PolicyDocument {
     pub epoch: u64,
     /// Its files.
     pub files: BTreeMap<String, String>,
+    /// What is doubtful in it, with the people there are today.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A set of files: those of an audit bundle, base64 of their bytes by relative path.
@@ -342,8 +295,6 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(NewAgentRequest::from_json(agent.to_json().as_bytes()), Ok(agent));
-        let stage = StageRequest { files: BTreeMap::from([("a/b".to_owned(), "x\n".to_owned())]) };
-        assert_eq!(StageRequest::from_json(stage.to_json().as_bytes()), Ok(stage));
     }
 
     #[test]
@@ -355,6 +306,5 @@ mod tests {
         );
         let robot = br#"{"name":"x","sponsor":"y","kind":"robot"}"#;
         assert_eq!(NewAgentRequest::from_json(robot).unwrap_err().pointer.as_deref(), Some("/kind"));
-        assert_eq!(StageRequest::from_json(br#"{"files":{"a":1}}"#).unwrap_err().code, "wrong_type");
     }
 }

@@ -20,6 +20,7 @@ pub mod client;
 pub mod command;
 pub mod entry;
 pub mod intake;
+pub mod policy;
 pub mod problem;
 pub mod read;
 pub mod recording;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::intake::{NAME_BYTES_MAX, put_text};
+use crate::policy::DecisionTold;
 use crate::read::{InputError, Members};
 use crate::request::RequestDocument;
 
@@ -71,6 +72,9 @@ pub struct ReviewDocument {
     pub votes: Vec<VoteLine>,
     /// What happened so far, oldest first.
     pub timeline: Vec<TimelineLine>,
+    /// Why policy decided as it did, oldest first.
+    #[serde(default)]
+    pub decisions: Vec<DecisionTold>,
 }
 
 /// How the caller stands to a review.

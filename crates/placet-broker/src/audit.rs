@@ -28,6 +28,7 @@ use placet_store::{EntryFilter, PAGE_MAX, StoredEntry, Transition};
 
 use crate::error::CallError;
 use crate::execution::SeenRecording;
+use crate::explain::bundle_of;
 use crate::{Broker, drafts};
 
 /// The files of an audit bundle, by relative path.
@@ -212,9 +213,5 @@ fn names(opened: &[(String, Value)], directory: &Directory) -> String {
 
 /// Every bundle that an entry names in clear.
 fn bundles(entries: &[StoredEntry]) -> BTreeSet<BundleDigest> {
-    let named = |entry: &StoredEntry| {
-        let value = Value::parse(&entry.bytes).ok()?;
-        BundleDigest::parse(value.as_object()?.get("bundle")?.as_str()?).ok()
-    };
-    entries.iter().filter_map(named).collect()
+    entries.iter().filter_map(bundle_of).collect()
 }

@@ -62,7 +62,7 @@ pub struct CardGuard {
     pub id: String,
     pub title: String,
     pub because: Option<String>,
-    /// The parts of its situation that held, as written in the policy.
+    /// The parts of its situation that held, in plain words.
     pub situation: Vec<String>,
     /// What it accepts, with no vote counted: `0 of 2 data-owners`.
     pub needs: String,
@@ -174,7 +174,7 @@ impl CardGuard {
             id: guard.id.clone(),
             title: visible(&guard.title),
             because: guard.because.as_deref().map(visible),
-            situation: held.map(|condition| visible(&condition.text)).collect(),
+            situation: held.map(|condition| visible(&condition.words)).collect(),
             needs: visible(&needs),
         }
     }

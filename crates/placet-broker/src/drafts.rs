@@ -32,7 +32,8 @@ pub(crate) fn effect_word(decision: &Decision) -> &'static str {
 }
 
 /// A decision as it is committed to: enough to replay it.
-fn decision_value(decision: &Decision, inputs: &Value) -> Value {
+fn decision_value(judgement: &Judgement) -> Value {
+    let Judgement { decision, inputs, .. } = judgement;
     let because = decision.because.iter().map(|because| text(&because.policy)).collect();
     let mut members = vec![
         ("evaluation", text(decision.evaluation.to_string())),
@@ -44,6 +45,8 @@ fn decision_value(decision: &Decision, inputs: &Value) -> Value {
         members.push(("reason", text(reason.code())));
         members.push(("detail", text(reason.sentence())));
     }
+    members.extend(judgement.explained_value().map(|explained| ("explained", explained)));
+    members.extend(judgement.hint.as_ref().map(|hint| ("hint", text(hint))));
     Value::object(members)
 }
 
@@ -62,7 +65,7 @@ pub(crate) fn received(request: &Request, judgement: &Judgement) -> Draft {
         .commit("grade", text(request.grade.as_str()))
         .commit("justification", maybe(request.justification.as_ref()))
         .commit("short_code", text(request.short_code.as_str()))
-        .commit("decision", decision_value(&judgement.decision, &judgement.inputs))
+        .commit("decision", decision_value(judgement))
 }
 
 /// A repeated call attached to a request.
@@ -83,7 +86,7 @@ pub(crate) fn decided(request: &Request, judgement: &Judgement, when: &'static s
         .under(judgement.decision.bundle)
         .commit("digest", text(request.canonical.digest().to_string()))
         .commit("occasion", text(when))
-        .commit("decision", decision_value(&judgement.decision, &judgement.inputs))
+        .commit("decision", decision_value(judgement))
 }
 
 fn evidence_value(evidence: Evidence) -> Value {
@@ -140,7 +143,7 @@ pub(crate) fn started(request: &Request, execution: &Execution, judgement: &Judg
         .commit("execution", text(execution.id.to_string()))
         .commit("executor", text(execution.executor.as_str()))
         .commit("lease_until", text(execution.lease_until.to_string()))
-        .commit("decision", decision_value(&judgement.decision, &judgement.inputs))
+        .commit("decision", decision_value(judgement))
 }
 
 /// A claim was refused.

@@ -16,6 +16,7 @@ use placet_store::{EntryFilter, PAGE_MAX, RequestFilter, Requires, StoredEntry, 
 
 use crate::card::{Card, card};
 use crate::error::{Attempt, CallError, rejected, vote_refused};
+use crate::explain::ToldDecision;
 use crate::show::name_of;
 use crate::{Broker, Seen, Snapshot, attempts, drafts, successor};
 
@@ -71,6 +72,8 @@ pub struct Review {
     pub votes: Vec<VoteLine>,
     /// What happened, oldest first.
     pub timeline: Vec<StoredEntry>,
+    /// Why policy decided as it did, oldest first.
+    pub decisions: Vec<ToldDecision>,
 }
 
 /// What a reviewer may do with a review.
@@ -166,6 +169,7 @@ impl Broker {
         let snapshot = self.snapshot().await?;
         let card = self.shown(&stored.request, &snapshot).await?;
         let timeline = self.timeline(id).await?;
+        let decisions = self.told(&timeline).await?;
         Ok(Review {
             card_hash: card.hash(),
             standing: my_standing(&stored.request, reviewer, &snapshot),
@@ -173,6 +177,7 @@ impl Broker {
             seen: self.seen(stored).await?,
             card,
             timeline,
+            decisions,
         })
     }
 
@@ -315,7 +320,7 @@ impl Broker {
 
     /// Policy's word on a stored request as it stands now: with the bundle, the people and the votes of now.
     pub(crate) fn judge(&self, request: &Request, snapshot: &Snapshot) -> Judgement {
-        let votes = request.approvals(snapshot.now);
+        let votes = request.standing_votes(snapshot.now);
         match snapshot.bundle.facts_again(&request.action) {
             Ok(facts) => snapshot.decide(&request.action, &facts, request.grade, &votes, self.evaluation()),
             Err(refusal) => Judgement {
@@ -329,6 +334,8 @@ impl Broker {
                 tally: Tally::default(),
                 evidence_until: None,
                 inputs: Value::Null,
+                explained: Vec::new(),
+                hint: Some("the call maps to something else under the bundle in force now".to_owned()),
             },
         }
     }

@@ -99,6 +99,8 @@ pub enum ForbidReason {
     PolicyError(Vec<String>),
     /// It was approved, but the votes that count now are not enough under the policy in force now.
     EvidenceGone,
+    /// As many people have denied it as the policy in force now asks for.
+    Vetoed,
 }
 
 impl ForbidReason {
@@ -115,6 +117,7 @@ impl ForbidReason {
             ForbidReason::ChainBroken => "chain_broken",
             ForbidReason::PolicyError(_) => "policy_error",
             ForbidReason::EvidenceGone => "evidence_gone",
+            ForbidReason::Vetoed => "vetoed",
         }
     }
 
@@ -137,6 +140,7 @@ impl ForbidReason {
             }
             ForbidReason::PolicyError(_) => "A policy could not be evaluated.".to_owned(),
             ForbidReason::EvidenceGone => "The approval does not suffice any more.".to_owned(),
+            ForbidReason::Vetoed => "The denials on record end it under the policy in force now.".to_owned(),
         }
     }
 }
@@ -169,7 +173,7 @@ pub struct GuardAsk {
     pub title: String,
     /// Its `@because`.
     pub because: Option<String>,
-    /// What of its situation held, as written in the policy.
+    /// What of its situation held.
     pub situation: Vec<Condition>,
     /// What it accepts as enough.
     pub needs: Need,
@@ -177,11 +181,13 @@ pub struct GuardAsk {
     pub escalate: Vec<Escalation>,
 }
 
-/// A part of a guard's situation, and whether it held.
+/// A part of a policy, and whether it held.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Condition {
     /// Its text in the policy.
     pub text: String,
+    /// The same in plain words, `resource.class is pii`.
+    pub words: String,
     /// Whether it held; none if it could not be evaluated alone.
     pub holds: Option<bool>,
 }
@@ -273,7 +279,7 @@ impl Need {
                 format!("{} of {count} different people", tally.people.len().min(*count as usize))
             }
             Need::Within(age) => format!("no vote older than {}", short_duration(*age)),
-            Need::Data(condition) => condition.text.clone(),
+            Need::Data(condition) => condition.words.clone(),
         }
     }
 

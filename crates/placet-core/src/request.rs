@@ -436,14 +436,19 @@ impl Request {
 
     /// The approvals that could count: each person's latest word, if it is yes and not older than the guards accept.
     pub fn approvals(&self, now: Timestamp) -> Vec<&Vote> {
+        let mut votes = self.standing_votes(now);
+        votes.retain(|vote| vote.verdict == Verdict::Approve);
+        votes
+    }
+
+    /// Each person's latest word, as long as it stands: an approval until it is older than the guards accept, a denial
+    /// for good.
+    pub fn standing_votes(&self, now: Timestamp) -> Vec<&Vote> {
         let mut latest: BTreeMap<PersonId, &Vote> = BTreeMap::new();
         for vote in &self.votes {
             latest.insert(vote.person, vote);
         }
-        latest
-            .into_values()
-            .filter(|vote| vote.verdict == Verdict::Approve && !self.is_stale(vote, now))
-            .collect()
+        latest.into_values().filter(|vote| !self.is_stale(vote, now)).collect()
     }
 
     /// Only an approval grows old. A denial stands: it needs no renewal to block, and nobody takes it back.

@@ -7,9 +7,13 @@ use cedar_policy::{Entity, EntityUid, PolicySet};
 use placet_core::action::{ActionName, ResourceRef};
 use placet_core::decision::RoleName;
 use placet_core::digest::BundleDigest;
+use placet_core::directory::{Directory, Status};
 
 use crate::cases::{CaseResult, Cases};
+use crate::context::FixedEvidence;
+use crate::electorates::Electorates;
 use crate::entities::{self, Resources};
+use crate::explain::Parts;
 use crate::files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX};
 use crate::finding::{Finding, Severity, Source};
 use crate::guard;
@@ -32,6 +36,9 @@ pub struct Bundle {
     pub(crate) mapping: Mapping,
     /// Whether `review.cedar` permits votes beside those that bundle.toml's roles give.
     pub(crate) votes_by_policy: bool,
+    pub(crate) fixed: FixedEvidence,
+    /// Who may vote as what, as it was found out before.
+    pub(crate) electorates: Electorates,
     cases: Cases,
 }
 
@@ -42,6 +49,38 @@ pub struct Loaded {
     pub bundle: Bundle,
     /// What is doubtful, but keeps nothing from working.
     pub warnings: Vec<Finding>,
+}
+
+/// Where a policy stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line where it begins, from one.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Where the policy of this id stands in a bundle's files. It reads text only, so it answers for bundles that do not load
+/// any more, too.
+pub fn place_of(files: &BundleFiles, policy: &str) -> Option<Place> {
+    let annotation = format!("@id(\"{policy}\")");
+    for (file, _) in CEDAR_FILES {
+        let Some(text) = files.get(file).and_then(|bytes| std::str::from_utf8(bytes).ok()) else { continue };
+        let stands = policies::statements(text)
+            .into_iter()
+            .find(|place| text.get(place.clone()).is_some_and(|statement| statement.contains(&annotation)));
+        if let Some(place) = stands {
+            let line = text.get(..place.start).map_or(0, |before| before.matches('\n').count()) + 1;
+            return Some(Place { file: file.to_owned(), line });
+        }
+    }
+    None
 }
 
 /// The policies that can say something about one action, and the action itself.
@@ -110,6 +149,12 @@ impl Bundle {
                 && rule.span != GENERATED_SPAN
                 && rule.policy.effect() == cedar_policy::Effect::Permit
         });
+        let fixed = FixedEvidence::of(&manifest.roles)
+            .map_err(|message| vec![texts.source(MANIFEST).error("L8", 0..0, message)])?;
+        let by_the_clock = rules
+            .values()
+            .any(|rule| rule.kind == Kind::Review && guard::policy_speaks_of_time(&rule.policy));
+        let electorates = if by_the_clock { Electorates::forgetful() } else { Electorates::default() };
         let bundle = Bundle {
             digest: files.digest(),
             files: files.clone(),
@@ -121,6 +166,8 @@ impl Bundle {
             buckets,
             mapping,
             votes_by_policy,
+            fixed,
+            electorates,
             cases,
         };
         Ok(Loaded { bundle, warnings: findings })
@@ -156,6 +203,12 @@ impl Bundle {
         self.manifest.external.contains(action)
     }
 
+    /// The actions that the bundle's schema declares, by name.
+    pub fn own_actions(&self) -> Vec<String> {
+        let own = self.vocabulary.actions.iter().filter(|(_, shape)| !shape.built_in);
+        own.map(|(action, _)| action.to_string()).collect()
+    }
+
     /// The text of `runner.toml`. The runner reads it.
     pub fn runner_toml(&self) -> Option<&str> {
         self.runner.as_deref()
@@ -167,6 +220,57 @@ impl Bundle {
             &self.manifest,
             self.rules.get(UNREPRESENTABLE).is_none_or(|rule| rule.guard.is_none()),
         )
+    }
+
+    /// Where a policy of this bundle stands. placet's own rules stand in no file.
+    pub fn place(&self, policy: &str) -> Option<Place> {
+        place_of(&self.files, policy)
+    }
+
+    /// L6: guards that ask for more people than there are today. What a group has changes without the bundle, so these
+    /// are looked for when a bundle is staged, and by `placet doctor`.
+    pub fn quorums_out_of_reach(&self, directory: &Directory) -> Vec<Finding> {
+        // Of each role the guard that asks for most: who mends that mends the others.
+        let mut most: BTreeMap<RoleName, (u32, &Rule)> = BTreeMap::new();
+        for rule in self.rules.values() {
+            for (role, wanted) in rule.guard.iter().flat_map(|guard| guard::wanted(&guard.needs)) {
+                let known = most.entry(role).or_insert((wanted, rule));
+                if known.0 < wanted {
+                    *known = (wanted, rule);
+                }
+            }
+        }
+        let text = self.files.get("ask.cedar").map(String::from_utf8_lossy).unwrap_or_default();
+        let source = Source { file: "ask.cedar", text: &text };
+        let finding = |(role, (wanted, rule)): (&RoleName, &(u32, &Rule))| {
+            let (group, there) = self.people_in(role, directory)?;
+            let message = format!(
+                "{} asks for {wanted} {role}; {there} active {} in the group {group}",
+                rule.id,
+                if there == 1 { "person is" } else { "people are" }
+            );
+            let finding = source.error("L6", rule.span.clone(), message).warning().help(
+                "until there are enough, whatever this guard asks about is refused with nobody_can_approve",
+            );
+            (there < *wanted as usize).then_some(finding)
+        };
+        most.iter().filter_map(finding).collect()
+    }
+
+    /// The group behind a role that has the fewest people today, and how many. None where no group says who has it.
+    fn people_in(&self, role: &RoleName, directory: &Directory) -> Option<(String, usize)> {
+        let count = |group: &str| {
+            let active = directory.people.values().filter(|person| {
+                person.status == Status::Active && person.groups.iter().any(|of| of.as_str() == group)
+            });
+            directory.distinct(active.map(|person| person.id)).len()
+        };
+        let groups = match self.roles().get(role)? {
+            RoleRule::Group(group) => BTreeSet::from([group.as_str().to_owned()]),
+            RoleRule::ResourceAttr(attribute) => self.resources.groups_named(attribute),
+            RoleRule::Policy => return None,
+        };
+        groups.into_iter().map(|group| (count(&group), group)).min().map(|(there, group)| (group, there))
     }
 
     /// Runs the cases of `tests/`.
@@ -387,6 +491,7 @@ fn read_generated(source: Source<'_>) -> Vec<Rule> {
             id,
             because: policy.annotation("because").map(str::to_owned),
             guard: None,
+            parts: Parts::of(policy).unwrap_or_default(),
             span: GENERATED_SPAN,
         }
     });

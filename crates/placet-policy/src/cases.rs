@@ -39,6 +39,7 @@ use toml::{Spanned, Value as Toml};
 
 use crate::bundle::Bundle;
 use crate::decide::{Judgement, Question};
+use crate::explain::Explanation;
 use crate::finding::{Finding, Source};
 use crate::settings::read_duration;
 
@@ -53,6 +54,9 @@ pub struct CaseResult {
     pub line: usize,
     /// What was not as expected; nothing if it passed.
     pub failures: Vec<String>,
+    /// Why it came out as it did: `asked because resource.class is pii; 1 of 2 data-owners`. Nothing where the call itself
+    /// was refused.
+    pub explanation: Option<Explanation>,
 }
 
 impl CaseResult {
@@ -64,7 +68,7 @@ impl CaseResult {
 
 impl std::fmt::Display for CaseResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let CaseResult { file, name, line, failures } = self;
+        let CaseResult { file, name, line, failures, .. } = self;
         write!(f, "{file}:{line}: {name}: ")?;
         if failures.is_empty() { f.write_str("passed") } else { f.write_str(&failures.join("; ")) }
     }
@@ -136,7 +140,8 @@ struct Case {
     grade: Option<String>,
     #[serde(default)]
     votes: Vec<CaseVote>,
-    expect: Expect,
+    /// Required where it is a test.
+    expect: Option<Expect>,
     reason: Option<String>,
     by: Option<BTreeSet<String>>,
     missing: Option<BTreeMap<String, u32>>,
@@ -166,11 +171,46 @@ enum Expect {
     Refuse,
 }
 
+impl Expect {
+    fn as_str(self) -> &'static str {
+        match self {
+            Expect::Allow => "allow",
+            Expect::Ask => "ask",
+            Expect::Deny => "deny",
+            Expect::Refuse => "refuse",
+        }
+    }
+}
+
+impl Bundle {
+    /// Decides the cases of a file that need not be one of the bundle's, to explain them. They may leave out what they
+    /// expect.
+    pub fn run_cases(&self, file: &str, text: &str) -> Result<Vec<CaseResult>, Vec<Finding>> {
+        Ok(Cases::read_any(&[Source { file, text }])?.run(self))
+    }
+}
+
 impl Cases {
+    /// Cases that are tests: each says what it expects.
     pub(crate) fn read(sources: Vec<Source<'_>>) -> Result<Cases, Vec<Finding>> {
+        let cases = Cases::read_any(&sources)?;
+        let mut findings = Vec::new();
+        for (source, file) in sources.iter().zip(&cases.0) {
+            for (line, case) in file.cases.iter().filter(|(_, case)| case.expect.is_none()) {
+                let message = format!("the case {:?} does not say what it expects", case.name);
+                let start = source.text.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>();
+                let finding = source.error("tests", start..start, message);
+                findings.push(finding.help("write expect = \"allow\", \"ask\", \"deny\" or \"refuse\""));
+            }
+        }
+        if findings.is_empty() { Ok(cases) } else { Err(findings) }
+    }
+
+    /// Cases that may also be questions.
+    pub(crate) fn read_any(sources: &[Source<'_>]) -> Result<Cases, Vec<Finding>> {
         let mut files = Vec::new();
         let mut findings = Vec::new();
-        for source in sources {
+        for source in sources.iter().copied() {
             let written: WrittenFile = match toml::from_str(source.text) {
                 Ok(written) => written,
                 Err(error) => {
@@ -196,15 +236,16 @@ impl Cases {
         let mut results = Vec::new();
         for file in &self.0 {
             for (line, case) in &file.cases {
-                let failures = match run(bundle, &file.world, case) {
-                    Ok(failures) => failures,
-                    Err(unreadable) => vec![unreadable],
+                let (failures, explanation) = match run(bundle, &file.world, case) {
+                    Ok(ran) => ran,
+                    Err(unreadable) => (vec![unreadable], None),
                 };
                 results.push(CaseResult {
                     file: file.file.clone(),
                     name: case.name.clone(),
                     line: *line,
                     failures,
+                    explanation,
                 });
             }
         }
@@ -304,21 +345,26 @@ fn status(disabled: bool) -> Status {
     if disabled { Status::Disabled } else { Status::Active }
 }
 
-fn run(bundle: &Bundle, world: &World, case: &Case) -> Result<Vec<String>, String> {
+/// What was not as expected, and why it came out as it did.
+type Ran = (Vec<String>, Option<Explanation>);
+
+/// A call that has no words in policy.
+fn refused(case: &Case, refusal: &str) -> Ran {
+    match case.expect {
+        Some(Expect::Refuse) => (expected_text("reason", &case.reason, refusal), None),
+        Some(_) | None => (vec![format!("the call was refused: {refusal}")], None),
+    }
+}
+
+fn run(bundle: &Bundle, world: &World, case: &Case) -> Result<Ran, String> {
     let action = match call(bundle, world, case)? {
         Ok(action) => action,
-        Err(refusal) if case.expect == Expect::Refuse => {
-            return Ok(expected_text("reason", &case.reason, &refusal));
-        }
-        Err(refusal) => return Ok(vec![format!("the call was refused: {refusal}")]),
+        Err(refusal) => return Ok(refused(case, &refusal)),
     };
     let facts = if case.arguments.is_some() || case.argv.is_some() {
         match bundle.facts_again(&action) {
             Ok(facts) => facts,
-            Err(refusal) if case.expect == Expect::Refuse => {
-                return Ok(expected_text("reason", &case.reason, &refusal.to_string()));
-            }
-            Err(refusal) => return Ok(vec![format!("the call was refused: {refusal}")]),
+            Err(refusal) => return Ok(refused(case, &refusal.to_string())),
         }
     } else {
         written_facts(case)?
@@ -345,7 +391,7 @@ fn run(bundle: &Bundle, world: &World, case: &Case) -> Result<Vec<String>, Strin
     question.votes = &votes;
     let judgement = bundle.decide(&question);
     failures.extend(compare(case, &action, &judgement));
-    Ok(failures)
+    Ok((failures, Some(judgement.explanation())))
 }
 
 /// The request that a case is about; or why the call has no words in policy.
@@ -472,7 +518,7 @@ fn cast(
         evidence,
         vouched: standing.vouched,
         self_reviewed: standing.self_review,
-        at: Timestamp::from_millis(NOW.as_millis() - crate::decide::millis(ago)),
+        at: Timestamp::from_millis(NOW.as_millis() - crate::context::millis(ago)),
     })
 }
 
@@ -485,14 +531,14 @@ fn compare(case: &Case, action: &ActionRequest, judgement: &Judgement) -> Vec<St
     };
     let by: BTreeSet<String> =
         judgement.decision.because.iter().map(|because| because.policy.clone()).collect();
-    if effect != case.expect {
-        let why = reason.as_deref().unwrap_or_default();
-        failures.push(format!("expected {:?}, got {effect:?} {why} by {by:?}", case.expect).to_lowercase());
+    if let Some(expected) = case.expect.filter(|expected| *expected != effect) {
+        let why = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        failures.push(format!("expected {}, got {}{why}", expected.as_str(), effect.as_str()));
     }
     if let Some(expected) = &case.by
         && *expected != by
     {
-        failures.push(format!("expected it by {expected:?}, was by {by:?}"));
+        failures.push(format!("expected it by {}, was by {}", listed(expected), listed(&by)));
     }
     if case.reason.is_some() {
         failures.extend(expected_text("reason", &case.reason, &reason.unwrap_or_default()));
@@ -500,7 +546,7 @@ fn compare(case: &Case, action: &ActionRequest, judgement: &Judgement) -> Vec<St
     if let Some(expected) = &case.missing {
         let missing = missing(&judgement.decision.effect, &judgement.tally);
         if *expected != missing {
-            failures.push(format!("expected to miss {expected:?}, misses {missing:?}"));
+            failures.push(format!("expected to miss {}, misses {}", counted(expected), counted(&missing)));
         }
     }
     let mapped = format!("{} {}", action.action, action.resource.visible());
@@ -513,6 +559,20 @@ fn expected_text(what: &str, expected: &Option<String>, found: &str) -> Vec<Stri
         Some(expected) if expected != found => vec![format!("expected {what} {expected:?}, got {found:?}")],
         _ => Vec::new(),
     }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "no policy".to_owned();
+    }
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn counted(missing: &BTreeMap<String, u32>) -> String {
+    if missing.is_empty() {
+        return "nothing".to_owned();
+    }
+    missing.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How many votes each role still lacks.

@@ -3,35 +3,36 @@
 //! ```text
 //! chain stands? ─► known? ─► Cedar without votes ─┬─ allow ───────────────────────────► Permit
 //!                                                 ├─ nothing permits, or a ban ───────► Forbid
-//!                                                 └─ guards ─► count votes ─► Cedar ─┬─► Permit, until the evidence ages
-//!                                                                                    └─► Cedar with the most evidence
-//!                                                          denied still ► Forbid ◄──────┤
-//!                                                          nobody could ► Forbid ◄──────┴──────► RequireApproval
+//!                                                 └─ guards ─┬─ as many denials as they ask for ─► Forbid
+//!                                                            └─ count votes ─► Cedar ─┬─► Permit, until the evidence ages
+//!                                                                                     └─► Cedar with the most evidence
+//!                                                          denied still ► Forbid ◄───────┤
+//!                                                          nobody could ► Forbid ◄───────┴──────► RequireApproval
 //! ```
 //!
 //! The first evaluation is without votes, so the guards that match are those of the situation, whatever votes there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cedar_policy::{
-    Authorizer, Context, Decision as Cedar, Entities, Entity, EntityUid, Request, RestrictedExpression,
-};
-use placet_core::action::{ActionRequest, Fact, Facts, Grade, RESERVED_FACTS};
+use cedar_policy::{Authorizer, Decision as Cedar, Entities, Entity, EntityUid, Request};
+use placet_core::action::{ActionRequest, Facts, Grade};
 use placet_core::c14n::Value;
 use placet_core::decision::{
     Because, Condition, Decision, Effect, ForbidReason, GuardAsk, Need, Requirement, RoleName, Tally,
 };
 use placet_core::directory::Directory;
 use placet_core::id::EvaluationId;
-use placet_core::review::{Assurance, Vote};
+use placet_core::review::{Verdict, Vote};
 use placet_core::time::Timestamp;
 
 use crate::bundle::{Bucket, Bundle};
+use crate::context::{Evidence, check_facts, millis};
 use crate::entities;
+use crate::explain::{self, Explained, PolicyKind};
 use crate::guard::{self, Guard};
-use crate::policies::Rule;
-use crate::schema::{ActionShape, FactKind};
+use crate::policies::{Kind, Rule};
+use crate::settings::RoleRule;
 use crate::votes::Electorate;
 
 /// What is to be decided, under what is known now.
@@ -45,7 +46,7 @@ pub struct Question<'a> {
     pub grade: Grade,
     /// Everyone, now.
     pub directory: &'a Directory,
-    /// The votes so far. Only approvals count here; which of them still do is decided here.
+    /// Each person's standing vote. Which approvals count is decided here, and whether the denials end it.
     pub votes: &'a [&'a Vote],
     /// The time.
     pub now: Timestamp,
@@ -65,25 +66,21 @@ pub struct Judgement {
     pub evidence_until: Option<Timestamp>,
     /// Evidence and context as they were passed, for the ledger.
     pub inputs: Value,
+    /// The policies behind a question or a no, and which of their parts held. Nothing where it permits.
+    pub explained: Vec<Explained>,
+    /// What would change a no, for those who write policy.
+    pub hint: Option<String>,
 }
 
-/// Evidence as Cedar gets it.
-#[derive(Clone, Copy)]
-enum Evidence<'a> {
-    Nothing,
-    Counted(&'a Tally),
-    Most,
-}
-
-/// More of every role than any guard may ask for.
-const MOST: i64 = 1000;
+/// Of how many policies the parts are evaluated for one decision: a bundle may have a thousand.
+const EXPLAINED_RULES_MAX: usize = 32;
 
 /// Everything about a question that does not depend on votes.
 pub(crate) struct Scene<'a> {
-    bucket: &'a Bucket,
-    principal: EntityUid,
-    resource: EntityUid,
-    entities: Entities,
+    pub(crate) bucket: &'a Bucket,
+    pub(crate) principal: EntityUid,
+    pub(crate) resource: EntityUid,
+    pub(crate) entities: Entities,
 }
 
 /// What Cedar said.
@@ -106,9 +103,12 @@ impl Bundle {
             }
             _ => None,
         };
-        let (effect, because, guards) = match outcome {
-            Ok(outcome) => (outcome.effect, outcome.because, outcome.guards),
-            Err(Refusal { reason, because }) => (Effect::Forbid(reason), because, Vec::new()),
+        let (effect, because, guards, explained, hint) = match outcome {
+            Ok(outcome) => (outcome.effect, outcome.because, outcome.guards, outcome.explained, None),
+            Err(Refusal { reason, because, explained, hint }) => {
+                let hint = hint.or_else(|| explain::hint_for(&reason));
+                (Effect::Forbid(reason), because, Vec::new(), explained, hint)
+            }
         };
         let inputs = self.inputs(question, &tally, &guards);
         let decision = Decision {
@@ -118,7 +118,7 @@ impl Bundle {
             effect,
             because,
         };
-        Judgement { decision, tally, evidence_until, inputs }
+        Judgement { decision, tally, evidence_until, inputs, explained, hint }
     }
 
     fn judge(&self, question: &Question<'_>, tally: &mut Tally) -> Result<Outcome, Refusal> {
@@ -126,33 +126,60 @@ impl Bundle {
             return Err(ForbidReason::ChainBroken.into());
         }
         let scene = self.scene(question)?;
-        let guards = match self.ask_cedar(&scene, question, Evidence::Nothing)? {
+        let bare = self.request(&scene, question, Evidence::Nothing)?;
+        let guards = match self.ask_cedar(&scene, &bare)? {
             Answer::Allow(rules) => return Ok(Outcome::permit(because(&rules), Vec::new(), None)),
-            Answer::Deny(rules) => only_guards(&rules)?,
+            Answer::Deny(rules) => self.only_guards(&rules, &scene, &bare)?,
         };
         let guard_ids: Vec<String> = guards.iter().map(|guard| guard.id.clone()).collect();
         let age_max = guards.iter().filter_map(|guard| guard::age_bound(&guard.needs)).min();
         let electorate = Electorate::new(self, question, self.asked_roles(&guards));
         *tally = electorate.tally(age_max);
+        let veto = guards.iter().map(|guard| guard.veto).min().unwrap_or(1);
+        if deniers(question) >= veto as usize {
+            // The denials stand, whatever was asked for when they were given.
+            let asks = self.asks(&guards, &scene, &bare);
+            let asking: Vec<&Rule> = self.sorted_rules(&guard_ids);
+            let explained = explain::of_guards(&asks, tally);
+            return Err(Refusal {
+                because: because(&asking),
+                explained,
+                ..Refusal::from(ForbidReason::Vetoed)
+            });
+        }
         if !tally.people.is_empty() {
-            match self.ask_cedar(&scene, question, Evidence::Counted(tally))? {
+            let counted = self.request(&scene, question, Evidence::Counted(tally))?;
+            match self.ask_cedar(&scene, &counted)? {
                 Answer::Allow(rules) => return Ok(Outcome::permit(because(&rules), guard_ids, age_max)),
                 // A vote can bring up a ban: the rules against self-approval.
-                Answer::Deny(rules) => only_guards(&rules)?,
+                Answer::Deny(rules) => self.only_guards(&rules, &scene, &counted)?,
             };
         }
-        if let Answer::Deny(rules) = self.ask_cedar(&scene, question, Evidence::Most)? {
+        let most = self.request(&scene, question, Evidence::Most)?;
+        if let Answer::Deny(rules) = self.ask_cedar(&scene, &most)? {
             // Without a permit there is nothing that anyone could approve.
-            let reason =
-                if rules.is_empty() { ForbidReason::NotPermitted } else { ForbidReason::CannotBeApproved };
-            return Err(Refusal { reason, because: because(&rules) });
+            return Err(if rules.is_empty() {
+                self.not_permitted(&scene, &bare)
+            } else {
+                let explained = self.explained(&rules, &scene, &most);
+                Refusal {
+                    because: because(&rules),
+                    explained,
+                    ..Refusal::from(ForbidReason::CannotBeApproved)
+                }
+            });
         }
-        let asks: Vec<GuardAsk> = guards.iter().map(|guard| self.ask(guard, &scene, question)).collect();
-        electorate.could_clear(&asks)?;
+        let asks = self.asks(&guards, &scene, &bare);
+        electorate.could_clear(&asks).map_err(|reason| Refusal {
+            explained: explain::of_guards(&asks, tally),
+            hint: self.hint_for_role(&reason),
+            ..Refusal::from(reason)
+        })?;
+        let explained = explain::of_guards(&asks, tally);
         let requirement = Requirement {
             review_for: guards.iter().map(|guard| guard.timeout).min().unwrap_or(self.settings().timeout),
             age_max,
-            veto: guards.iter().map(|guard| guard.veto).min().unwrap_or(1),
+            veto,
             channels: guards.iter().flat_map(|guard| guard.channels.iter().cloned()).collect(),
             eligible: electorate.eligible().clone(),
             self_review: electorate.self_review(),
@@ -164,6 +191,71 @@ impl Bundle {
             because: because(&asking),
             guards: guard_ids,
             age_max,
+            explained,
+        })
+    }
+
+    /// The guards among these rules, if nothing but guards stands against the action.
+    fn only_guards<'a>(
+        &self,
+        rules: &[&'a Rule],
+        scene: &Scene<'_>,
+        request: &Request,
+    ) -> Result<Vec<&'a Guard>, Refusal> {
+        if rules.is_empty() {
+            return Err(self.not_permitted(scene, request));
+        }
+        let bans: Vec<&Rule> = rules.iter().filter(|rule| rule.guard.is_none()).copied().collect();
+        if !bans.is_empty() {
+            let explained = self.explained(&bans, scene, request);
+            return Err(Refusal {
+                because: because(&bans),
+                explained,
+                ..Refusal::from(ForbidReason::Policy)
+            });
+        }
+        Ok(guards_of(rules))
+    }
+
+    /// Nothing permits it: the permits that come nearest.
+    fn not_permitted(&self, scene: &Scene<'_>, request: &Request) -> Refusal {
+        let ids: Vec<String> =
+            scene.bucket.policies.policies().map(|policy| policy.id().to_string()).collect();
+        let permits: Vec<&Rule> =
+            self.sorted_rules(&ids).into_iter().filter(|rule| rule.kind == Kind::Allow).collect();
+        let nearest = explain::nearest(self.explained(&permits, scene, request));
+        let hint = explain::hint_for_permits(scene.bucket.action.id().unescaped(), &nearest);
+        Refusal { explained: nearest, hint: Some(hint), ..Refusal::from(ForbidReason::NotPermitted) }
+    }
+
+    /// What of these rules holds.
+    fn explained(&self, rules: &[&Rule], scene: &Scene<'_>, request: &Request) -> Vec<Explained> {
+        let one = |rule: &&Rule| {
+            let (kind, parts) = match &rule.guard {
+                Some(guard) => (PolicyKind::Guard, &guard.parts),
+                None if rule.kind == Kind::Allow => (PolicyKind::Permit, &rule.parts),
+                None => (PolicyKind::Ban, &rule.parts),
+            };
+            let parts = parts.evaluate(request, &scene.entities);
+            Explained { policy: rule.id.clone(), kind, parts, asks: None }
+        };
+        rules.iter().take(EXPLAINED_RULES_MAX).map(one).collect()
+    }
+
+    /// How somebody could come to have the role that too few people have.
+    fn hint_for_role(&self, reason: &ForbidReason) -> Option<String> {
+        let ForbidReason::NobodyCanApprove(role) = reason else { return None };
+        Some(match self.roles().get(role)? {
+            RoleRule::Group(group) => {
+                format!(
+                    "too few people who have nothing to do with the request are in the group {}",
+                    group.as_str()
+                )
+            }
+            RoleRule::ResourceAttr(attribute) => format!(
+                "too few people who have nothing to do with the request are in the group that the resource names as its {attribute}"
+            ),
+            RoleRule::Policy => format!("review.cedar lets too few people vote as {role}"),
         })
     }
 
@@ -182,17 +274,18 @@ impl Bundle {
         question: &Question<'_>,
     ) -> (BTreeSet<RoleName>, Option<Duration>) {
         let guards = self.scene(question).map_err(Refusal::from).and_then(|scene| {
-            match self.ask_cedar(&scene, question, Evidence::Nothing)? {
-                Answer::Deny(rules) => only_guards(&rules),
-                Answer::Allow(_) => Err(ForbidReason::NotPermitted.into()),
+            let bare = self.request(&scene, question, Evidence::Nothing)?;
+            match self.ask_cedar(&scene, &bare)? {
+                Answer::Deny(rules) if rules.iter().all(|rule| rule.guard.is_some()) => Ok(guards_of(&rules)),
+                Answer::Deny(_) | Answer::Allow(_) => Ok(Vec::new()),
             }
         });
         match guards {
-            Ok(guards) => {
+            Ok(guards) if !guards.is_empty() => {
                 let age_max = guards.iter().filter_map(|guard| guard::age_bound(&guard.needs)).min();
                 (self.asked_roles(&guards), age_max)
             }
-            Err(_) => (self.roles().keys().cloned().collect(), None),
+            Ok(_) | Err(_) => (self.roles().keys().cloned().collect(), None),
         }
     }
 
@@ -217,14 +310,8 @@ impl Bundle {
         Ok(Scene { bucket, principal: principal_uid, resource: resource_uid, entities })
     }
 
-    fn ask_cedar(
-        &self,
-        scene: &Scene<'_>,
-        question: &Question<'_>,
-        evidence: Evidence<'_>,
-    ) -> Result<Answer<'_>, Refusal> {
-        let request = self.request(scene, question, evidence)?;
-        let response = Authorizer::new().is_authorized(&request, &scene.bucket.policies, &scene.entities);
+    fn ask_cedar(&self, scene: &Scene<'_>, request: &Request) -> Result<Answer<'_>, Refusal> {
+        let response = Authorizer::new().is_authorized(request, &scene.bucket.policies, &scene.entities);
         let mut errors: Vec<String> = response.diagnostics().errors().map(erring_policy).collect();
         if !errors.is_empty() {
             // A forbid that errs would be a forbid that is off.
@@ -232,7 +319,7 @@ impl Bundle {
             let rules = self.sorted_rules(&errors);
             return Err(Refusal {
                 because: because(&rules),
-                reason: ForbidReason::PolicyError(errors.clone()),
+                ..Refusal::from(ForbidReason::PolicyError(errors.clone()))
             });
         }
         let ids: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
@@ -243,96 +330,18 @@ impl Bundle {
         })
     }
 
-    fn request(
-        &self,
-        scene: &Scene<'_>,
-        question: &Question<'_>,
-        evidence: Evidence<'_>,
-    ) -> Result<Request, Refusal> {
-        let bad = |error: &dyn std::fmt::Display| Refusal::from(ForbidReason::BadFacts(error.to_string()));
-        let pairs = self.context(question, evidence)?;
-        let context = Context::from_pairs(pairs).map_err(|error| bad(&error))?;
-        Request::new(
-            scene.principal.clone(),
-            scene.bucket.action.clone(),
-            scene.resource.clone(),
-            context,
-            Some(&self.vocabulary.schema),
-        )
-        .map_err(|error| bad(&error))
-    }
-
-    fn context(
-        &self,
-        question: &Question<'_>,
-        evidence: Evidence<'_>,
-    ) -> Result<Vec<(String, RestrictedExpression)>, ForbidReason> {
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-        let named = |kind: &str, name: &str| {
-            entities::uid(kind, name)
-                .map(RestrictedExpression::new_entity_uid)
-                .ok_or_else(|| ForbidReason::BadFacts(format!("{kind} has no {name}")))
-        };
-        let mut pairs: Vec<(String, RestrictedExpression)> = question
-            .facts
-            .known
-            .iter()
-            .map(|(name, fact)| {
-                let value = match fact {
-                    Fact::Bool(yes) => RestrictedExpression::new_bool(*yes),
-                    Fact::Long(number) => RestrictedExpression::new_long(*number),
-                    Fact::Text(value) => text(value),
-                    Fact::Texts(values) => {
-                        RestrictedExpression::new_set(values.iter().map(|value| text(value)))
-                    }
-                };
-                (name.clone(), value)
-            })
-            .collect();
-        let unrepresentable = question.facts.unrepresentable.iter().map(|name| text(name));
-        pairs.push(("unrepresentable".to_owned(), RestrictedExpression::new_set(unrepresentable)));
-        pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(question.now.to_string())));
-        pairs.push(("pep".to_owned(), named("Pep", question.action.pep.as_str())?));
-        pairs.push(("grade".to_owned(), named("Grade", question.grade.as_str())?));
-        pairs.push(("approvals".to_owned(), self.approvals(evidence)?));
-        Ok(pairs)
-    }
-
-    fn approvals(&self, evidence: Evidence<'_>) -> Result<RestrictedExpression, ForbidReason> {
-        let count = |role: &RoleName, assurance| match evidence {
-            Evidence::Nothing => 0,
-            Evidence::Counted(tally) => i64::from(tally.count(role, assurance)),
-            Evidence::Most => MOST,
-        };
-        let mut fields = Vec::with_capacity(self.roles().len() * 2 + 3);
-        for role in self.roles().keys() {
-            fields.push((role.to_string(), RestrictedExpression::new_long(count(role, None))));
-            let assured = RestrictedExpression::new_long(count(role, Some(Assurance::L2)));
-            fields.push((format!("{role}@L2"), assured));
-        }
-        let (distinct, people, age) = match evidence {
-            Evidence::Nothing => (0, None, 0),
-            Evidence::Counted(tally) => (
-                i64::try_from(tally.people.len()).unwrap_or(i64::MAX),
-                Some(&tally.people),
-                millis(tally.age),
-            ),
-            // No real person is among those: the rules against self-approval are about real ones.
-            Evidence::Most => (MOST, None, 0),
-        };
-        let people = people.into_iter().flatten().filter_map(|person| entities::person_uid(*person));
-        let people = people.map(RestrictedExpression::new_entity_uid);
-        fields.push(("distinct".to_owned(), RestrictedExpression::new_long(distinct)));
-        fields.push(("people".to_owned(), RestrictedExpression::new_set(people)));
-        fields.push(("age".to_owned(), RestrictedExpression::new_duration(format!("{age}ms"))));
-        RestrictedExpression::new_record(fields).map_err(|error| ForbidReason::BadFacts(error.to_string()))
+    /// The guards as reviewers see them.
+    fn asks(&self, guards: &[&Guard], scene: &Scene<'_>, request: &Request) -> Vec<GuardAsk> {
+        guards.iter().map(|guard| self.ask(guard, scene, request)).collect()
     }
 
     /// A guard as reviewers see it: what of its situation held, and what it accepts.
-    fn ask(&self, guard: &Guard, scene: &Scene<'_>, question: &Question<'_>) -> GuardAsk {
-        let holds = self.explain(guard, scene, question);
-        let condition =
-            |text: &String| Condition { text: text.clone(), holds: holds.get(text).copied().flatten() };
+    fn ask(&self, guard: &Guard, scene: &Scene<'_>, request: &Request) -> GuardAsk {
+        let parts = guard.parts.evaluate(request, &scene.entities);
+        let condition = |text: &String| {
+            let known = parts.iter().find(|part| part.text == *text).cloned();
+            known.unwrap_or_else(|| Condition { text: text.clone(), words: text.clone(), holds: None })
+        };
         GuardAsk {
             id: guard.id.clone(),
             title: guard.title.clone(),
@@ -341,62 +350,6 @@ impl Bundle {
             needs: with_conditions(&guard.needs, &condition),
             escalate: guard.escalate.clone(),
         }
-    }
-
-    /// Which parts of a guard hold. One that cannot be evaluated alone is none.
-    fn explain(
-        &self,
-        guard: &Guard,
-        scene: &Scene<'_>,
-        question: &Question<'_>,
-    ) -> BTreeMap<String, Option<bool>> {
-        let Ok(request) = self.request(scene, question, Evidence::Nothing) else { return BTreeMap::new() };
-        let response = Authorizer::new().is_authorized(&request, &guard.explain.permits, &scene.entities);
-        let held: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        let erred: BTreeSet<String> = response.diagnostics().errors().map(erring_policy).collect();
-        let part = |(position, text): (usize, &String)| {
-            let id = position.to_string();
-            (text.clone(), if erred.contains(&id) { None } else { Some(held.contains(&id)) })
-        };
-        guard.explain.texts.iter().enumerate().map(part).collect()
-    }
-
-    fn inputs(&self, question: &Question<'_>, tally: &Tally, guards: &[String]) -> Value {
-        let texts =
-            |items: &mut dyn Iterator<Item = String>| Value::Array(items.map(Value::String).collect());
-        let count = |number: &u32| Value::integer(i64::from(*number));
-        let facts = question.facts.known.iter().map(|(name, fact)| {
-            let value = match fact {
-                Fact::Bool(yes) => Value::Bool(*yes),
-                Fact::Long(number) => Value::integer(*number),
-                Fact::Text(text) => Value::string(text.clone()),
-                Fact::Texts(items) => texts(&mut items.iter().cloned()),
-            };
-            (name.clone(), value)
-        });
-        let roles = tally.roles.iter().map(|(role, number)| (role.to_string(), count(number)));
-        let assured = tally
-            .assured
-            .iter()
-            .map(|((role, level), number)| (format!("{role}@{}", level.as_str()), count(number)));
-        let approvals = Value::object([
-            ("roles", Value::object(roles.chain(assured))),
-            ("people", texts(&mut tally.people.iter().map(ToString::to_string))),
-            ("age_ms", Value::integer(millis(tally.age))),
-        ]);
-        let epoch = i64::try_from(question.directory.epoch).unwrap_or(i64::MAX);
-        Value::object([
-            ("engine", Value::string(format!("cedar-policy {}", cedar_policy::get_sdk_version()))),
-            ("principal", Value::string(question.action.chain.requester.to_string())),
-            ("directory_epoch", Value::integer(epoch)),
-            ("facts", Value::object(facts)),
-            ("unrepresentable", texts(&mut question.facts.unrepresentable.iter().cloned())),
-            ("pep", Value::string(question.action.pep.as_str())),
-            ("grade", Value::string(question.grade.as_str())),
-            ("now", Value::string(question.now.to_string())),
-            ("approvals", approvals),
-            ("guards", texts(&mut guards.iter().cloned())),
-        ])
     }
 }
 
@@ -407,11 +360,12 @@ struct Outcome {
     /// The guards that match, cleared or not.
     guards: Vec<String>,
     age_max: Option<Duration>,
+    explained: Vec<Explained>,
 }
 
 impl Outcome {
     fn permit(because: Vec<Because>, guards: Vec<String>, age_max: Option<Duration>) -> Self {
-        Outcome { effect: Effect::Permit, because, guards, age_max }
+        Outcome { effect: Effect::Permit, because, guards, age_max, explained: Vec::new() }
     }
 }
 
@@ -419,24 +373,24 @@ impl Outcome {
 pub(crate) struct Refusal {
     reason: ForbidReason,
     because: Vec<Because>,
+    explained: Vec<Explained>,
+    hint: Option<String>,
 }
 
 impl From<ForbidReason> for Refusal {
     fn from(reason: ForbidReason) -> Self {
-        Refusal { reason, because: Vec::new() }
+        Refusal { reason, because: Vec::new(), explained: Vec::new(), hint: None }
     }
 }
 
-/// The guards among these rules, if nothing but guards stands against the action.
-fn only_guards<'a>(rules: &[&'a Rule]) -> Result<Vec<&'a Guard>, Refusal> {
-    if rules.is_empty() {
-        return Err(ForbidReason::NotPermitted.into());
-    }
-    let bans: Vec<&Rule> = rules.iter().filter(|rule| rule.guard.is_none()).copied().collect();
-    if !bans.is_empty() {
-        return Err(Refusal { reason: ForbidReason::Policy, because: because(&bans) });
-    }
-    Ok(rules.iter().filter_map(|rule| rule.guard.as_ref()).collect())
+fn guards_of<'a>(rules: &[&'a Rule]) -> Vec<&'a Guard> {
+    rules.iter().filter_map(|rule| rule.guard.as_ref()).collect()
+}
+
+/// How many people deny it.
+fn deniers(question: &Question<'_>) -> usize {
+    let denials = question.votes.iter().filter(|vote| vote.verdict == Verdict::Deny);
+    denials.map(|vote| vote.person).collect::<BTreeSet<_>>().len()
 }
 
 fn because(rules: &[&Rule]) -> Vec<Because> {
@@ -448,40 +402,12 @@ fn because(rules: &[&Rule]) -> Vec<Because> {
     rules.iter().map(because).collect()
 }
 
-fn check_facts(shape: &ActionShape, facts: &Facts) -> Result<(), ForbidReason> {
-    let bad = |message: String| Err(ForbidReason::BadFacts(message));
-    for (name, fact) in &facts.known {
-        if RESERVED_FACTS.contains(&name.as_str()) {
-            return bad(format!("{name} is filled by placet"));
-        }
-        let Some(declared) = shape.facts.get(name) else {
-            return bad(format!("{name} is not a fact of this action"));
-        };
-        let kind = match fact {
-            Fact::Bool(_) => FactKind::Bool,
-            Fact::Long(_) => FactKind::Long,
-            Fact::Text(_) => FactKind::Text,
-            Fact::Texts(_) => FactKind::Texts,
-        };
-        if kind != declared.kind {
-            return bad(format!("{name} is {}", declared.kind.describe()));
-        }
-    }
-    // What could not be represented is asked about; policies never see it as a fact.
-    let missing =
-        shape.facts.iter().find(|(name, declared)| declared.required && !facts.known.contains_key(*name));
-    match missing {
-        Some((name, _)) => bad(format!("{name} is missing")),
-        None => Ok(()),
-    }
-}
-
 /// The few entities that one evaluation sees.
 pub(crate) fn slice(entities: impl IntoIterator<Item = Entity>) -> Result<Entities, ForbidReason> {
     Entities::from_entities(entities, None).map_err(|error| ForbidReason::UnknownEntity(error.to_string()))
 }
 
-fn erring_policy(error: &cedar_policy::AuthorizationError) -> String {
+pub(crate) fn erring_policy(error: &cedar_policy::AuthorizationError) -> String {
     match error {
         cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
     }
@@ -495,10 +421,6 @@ fn with_conditions(need: &Need, condition: &dyn Fn(&String) -> Condition) -> Nee
         Need::Data(data) => Need::Data(condition(&data.text)),
         Need::AtLeast { .. } | Need::Distinct(_) | Need::Within(_) => need.clone(),
     }
-}
-
-pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -592,7 +514,8 @@ mod tests {
             let scene = bundle.scene(&question).unwrap();
             let counted = |people: BTreeSet<PersonId>| {
                 let tally = Tally { people, ..Tally::default() };
-                match bundle.ask_cedar(&scene, &question, Evidence::Counted(&tally)) {
+                let request = bundle.request(&scene, &question, Evidence::Counted(&tally));
+                match request.and_then(|request| bundle.ask_cedar(&scene, &request)) {
                     Ok(Answer::Allow(_)) => Vec::new(),
                     Ok(Answer::Deny(rules)) => rules.iter().map(|rule| rule.id.clone()).collect(),
                     Err(refusal) => panic!("{:?}", refusal.reason),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use placet_core::action::{Principal, ResourceRef};
@@ -35,8 +36,20 @@ struct Resource {
 
 /// An entity's name in Cedar. The type's name is one of the schema's or of this file's, so it parses.
 pub(crate) fn uid(kind: &str, id: &str) -> Option<EntityUid> {
-    let kind: EntityTypeName = kind.parse().ok()?;
+    // A decision names a dozen entities of these types, and reading a type's name costs more than the rest of it.
+    let known = known_types().iter().find(|(name, _)| *name == kind).map(|(_, kind)| kind.clone());
+    let kind = match known {
+        Some(kind) => kind,
+        None => kind.parse().ok()?,
+    };
     Some(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+}
+
+fn known_types() -> &'static [(&'static str, EntityTypeName)] {
+    const NAMES: [&str; 10] =
+        ["Person", "Agent", "Pipeline", "Group", "Pep", "Grade", "Program", "Tool", "Review", "Action"];
+    static KNOWN: OnceLock<Vec<(&str, EntityTypeName)>> = OnceLock::new();
+    KNOWN.get_or_init(|| NAMES.iter().filter_map(|name| Some((*name, name.parse().ok()?))).collect())
 }
 
 impl Resources {
@@ -88,6 +101,11 @@ impl Resources {
         let attributes = self.by_name.get(&name).into_iter().flat_map(|known| known.entity.attrs());
         let written = |value: Result<cedar_policy::EvalResult, _>| value.ok().map(|value| value.to_string());
         attributes.filter_map(|(attribute, value)| Some((attribute.to_owned(), written(value)?))).collect()
+    }
+
+    /// Every group that this attribute names anywhere.
+    pub(crate) fn groups_named(&self, attribute: &str) -> BTreeSet<String> {
+        self.by_name.values().filter_map(|resource| resource.groups.get(attribute).cloned()).collect()
     }
 
     /// The group that an attribute of a resource names.

@@ -148,6 +148,40 @@ mod tests {
         assert_eq!(files.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["bundle.toml", "tests/a.toml"]);
     }
 
+    /// A directory that an editor writes while it is read gives the files as they were opened, or says what is missing:
+    /// never another mixture than its digest names, never a panic.
+    #[test]
+    fn a_directory_that_changes_while_it_is_read_is_read_whole_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("bundle.toml"), "format = 1").unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Bounded, so that a failure below ends the test.
+                for _ in 0..1_000_000 {
+                    if over.load(relaxed) {
+                        break;
+                    }
+                    std::fs::write(at("ask.cedar"), "forbid").unwrap();
+                    let _ = std::fs::rename(at("ask.cedar"), at("never.cedar"));
+                    let _ = std::fs::remove_file(at("never.cedar"));
+                }
+            });
+            for _ in 0..300 {
+                match BundleFiles::read_dir(directory.path()) {
+                    Ok(files) => assert_eq!(files.get("bundle.toml"), Some("format = 1".as_bytes())),
+                    Err(ReadError::Io { path, source }) => {
+                        assert_eq!(source.kind(), std::io::ErrorKind::NotFound, "{path:?}");
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            over.store(true, relaxed);
+        });
+    }
+
     #[test]
     fn links_directories_and_large_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();

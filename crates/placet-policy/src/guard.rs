@@ -11,13 +11,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cedar_policy::pst::{
-    ActionConstraint, BinaryOp, Clause, Effect, Expr, Literal, Policy as Pst, PrincipalConstraint,
-    ResourceConstraint, StaticPolicy, Template, UnaryOp, Var,
-};
-use cedar_policy::{Policy, PolicySet};
+use cedar_policy::Policy;
+use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Policy as Pst, Template, UnaryOp, Var};
 use placet_core::decision::{Condition, Escalation, Need, RoleName};
 use placet_core::review::Assurance;
+
+use crate::explain::{Parts, Unreadable};
 
 /// A policy of `ask.cedar`.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub(crate) struct Guard {
     /// Each part of the situation, in the policy's order.
     pub(crate) situation: Vec<String>,
     /// Each part of the situation and each condition of the evidence as its own permit.
-    pub(crate) explain: Explain,
+    pub(crate) parts: Parts,
     pub(crate) timeout: Duration,
     pub(crate) veto: u32,
     pub(crate) channels: BTreeSet<String>,
@@ -42,15 +41,7 @@ pub(crate) struct Guard {
 pub(crate) struct Clauses {
     pub(crate) needs: Need,
     pub(crate) situation: Vec<String>,
-    pub(crate) explain: Explain,
-}
-
-/// Parts of a guard, each compiled to a permit that holds exactly if the part does.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Explain {
-    pub(crate) permits: PolicySet,
-    /// The texts; a permit's id is its text's position.
-    pub(crate) texts: Vec<String>,
+    pub(crate) parts: Parts,
 }
 
 /// Why clauses are not a guard's, with the rule that says so.
@@ -59,6 +50,12 @@ pub(crate) struct GrammarError {
     pub(crate) rule: &'static str,
     pub(crate) message: String,
     pub(crate) help: &'static str,
+}
+
+impl From<Unreadable> for GrammarError {
+    fn from(Unreadable(text): Unreadable) -> Self {
+        off_grammar(format!("{text} cannot be evaluated by itself"), EVIDENCE)
+    }
 }
 
 fn off_grammar(message: impl Into<String>, help: &'static str) -> GrammarError {
@@ -71,7 +68,7 @@ const EVIDENCE: &str = "write context.approvals[\"role\"] >= N, context.approval
 /// Reads the clauses of a guard.
 pub(crate) fn read(policy: &Policy, roles: &BTreeSet<&RoleName>) -> Result<Clauses, GrammarError> {
     let clauses = clauses_of(policy)?;
-    let mut explain = Explain::default();
+    let mut compiled = Parts::default();
     let (mut situation, mut evidence) = (Vec::new(), None);
     for clause in &clauses {
         match clause {
@@ -85,13 +82,13 @@ pub(crate) fn read(policy: &Policy, roles: &BTreeSet<&RoleName>) -> Result<Claus
                         "when says in which situation a guard asks; what is enough stands in unless",
                     ));
                 }
-                split(expression, &mut situation, &mut explain)?;
+                split(expression, &mut situation, &mut compiled)?;
             }
             Clause::Unless(expression) => {
                 if evidence.is_some() {
                     return Err(off_grammar("a guard has one unless clause", ONE_UNLESS));
                 }
-                evidence = Some(read_need(expression, roles, &mut explain)?);
+                evidence = Some(read_need(expression, roles, &mut compiled)?);
             }
         }
     }
@@ -105,7 +102,7 @@ pub(crate) fn read(policy: &Policy, roles: &BTreeSet<&RoleName>) -> Result<Claus
             "put context.approvals.age into an && with a count",
         ));
     }
-    Ok(Clauses { needs, situation, explain })
+    Ok(Clauses { needs, situation, parts: compiled })
 }
 
 /// The clauses of a policy as a tree.
@@ -138,18 +135,31 @@ pub(crate) fn has_situation_of(policy: &Policy, text: &str) -> bool {
 
 /// Whether a policy speaks of votes anywhere, or passes the whole context on so that it could.
 pub(crate) fn policy_speaks_of_votes(policy: &Policy) -> bool {
+    policy_speaks_of(policy, "approvals")
+}
+
+/// Whether a policy reads the time, or passes the whole context on so that it could.
+pub(crate) fn policy_speaks_of_time(policy: &Policy) -> bool {
+    policy_speaks_of(policy, "now")
+}
+
+fn policy_speaks_of(policy: &Policy, fact: &str) -> bool {
     clauses_of(policy).map_or(true, |clauses| {
         clauses.iter().any(|clause| match clause {
-            Clause::When(expression) | Clause::Unless(expression) => speaks_of_votes(expression),
+            Clause::When(expression) | Clause::Unless(expression) => speaks_of(expression, fact),
         })
     })
 }
 
 fn speaks_of_votes(expression: &Expr) -> bool {
+    speaks_of(expression, "approvals")
+}
+
+fn speaks_of(expression: &Expr, fact: &str) -> bool {
     expression.reduce(
         &|part| match part {
-            Expr::GetAttr { expr, attr } if is_context(expr) => Some(attr == "approvals"),
-            Expr::HasAttr { expr, attrs } if is_context(expr) => Some(attrs.first() == "approvals"),
+            Expr::GetAttr { expr, attr } if is_context(expr) => Some(attr == fact),
+            Expr::HasAttr { expr, attrs } if is_context(expr) => Some(attrs.first() == fact),
             // The bare context could be compared, or put in a record and opened there.
             Expr::Var(Var::Context) => Some(true),
             _ => None,
@@ -166,13 +176,13 @@ fn is_context(expression: &Expr) -> bool {
 fn read_need(
     expression: &Expr,
     roles: &BTreeSet<&RoleName>,
-    explain: &mut Explain,
+    compiled: &mut Parts,
 ) -> Result<Need, GrammarError> {
     match expression {
         Expr::BinaryOp { op: BinaryOp::And, left, right } => {
             let mut parts = Vec::new();
             for side in [left, right] {
-                match read_need(side, roles, explain)? {
+                match read_need(side, roles, compiled)? {
                     Need::All(inner) => parts.extend(inner),
                     other => parts.push(other),
                 }
@@ -182,7 +192,7 @@ fn read_need(
         Expr::BinaryOp { op: BinaryOp::Or, left, right } => {
             let mut parts = Vec::new();
             for side in [left, right] {
-                match read_need(side, roles, explain)? {
+                match read_need(side, roles, compiled)? {
                     Need::Any(inner) => parts.extend(inner),
                     other => parts.push(other),
                 }
@@ -191,9 +201,8 @@ fn read_need(
         }
         atom if speaks_of_votes(atom) => read_vote_atom(atom, roles),
         atom => {
-            let text = atom.to_string();
-            add_atom(explain, &text, atom)?;
-            Ok(Need::Data(Condition { text, holds: None }))
+            let (text, words) = compiled.add(atom)?;
+            Ok(Need::Data(Condition { text, words, holds: None }))
         }
     }
 }
@@ -293,6 +302,15 @@ pub(crate) fn age_bound(need: &Need) -> Option<Duration> {
     }
 }
 
+/// How many people each role has to have for every way through: where there is a choice, nothing is certain.
+pub(crate) fn wanted(need: &Need) -> Vec<(RoleName, u32)> {
+    match need {
+        Need::All(parts) => parts.iter().flat_map(wanted).collect(),
+        Need::AtLeast { count, role, .. } => vec![(role.clone(), *count)],
+        Need::Any(_) | Need::Distinct(_) | Need::Within(_) | Need::Data(_) => Vec::new(),
+    }
+}
+
 /// Whether it counts people whatever their role.
 pub(crate) fn counts_anyone(need: &Need) -> bool {
     match need {
@@ -322,37 +340,13 @@ pub(crate) fn one_person_may_do_for_two(need: &Need) -> bool {
 }
 
 /// Splits a situation at `&&` and `||` into parts that can be shown one by one.
-fn split(expression: &Expr, parts: &mut Vec<String>, explain: &mut Explain) -> Result<(), GrammarError> {
+fn split(expression: &Expr, situation: &mut Vec<String>, compiled: &mut Parts) -> Result<(), GrammarError> {
     if let Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } = expression {
-        split(left, parts, explain)?;
-        return split(right, parts, explain);
+        split(left, situation, compiled)?;
+        return split(right, situation, compiled);
     }
-    let text = expression.to_string();
-    add_atom(explain, &text, expression)?;
-    parts.push(text);
-    Ok(())
-}
-
-/// Adds a permit that holds exactly if this expression does.
-fn add_atom(explain: &mut Explain, text: &str, expression: &Expr) -> Result<(), GrammarError> {
-    if explain.texts.iter().any(|known| known == text) {
-        return Ok(());
-    }
-    let unreadable = || off_grammar(format!("{text} cannot be evaluated by itself"), EVIDENCE);
-    let template = Template::new(
-        explain.texts.len().to_string().as_str(),
-        Effect::Permit,
-        PrincipalConstraint::Any,
-        ActionConstraint::Any,
-        ResourceConstraint::Any,
-    );
-    let template = template
-        .try_with_clauses([Clause::When(std::sync::Arc::new(expression.clone()))])
-        .map_err(|_| unreadable())?;
-    let policy = StaticPolicy::try_from(template).map_err(|_| unreadable())?;
-    let policy = Policy::from_pst(Pst::from(policy)).map_err(|_| unreadable())?;
-    explain.permits.add(policy).map_err(|_| unreadable())?;
-    explain.texts.push(text.to_owned());
+    let (text, _) = compiled.add(expression)?;
+    situation.push(text);
     Ok(())
 }
 

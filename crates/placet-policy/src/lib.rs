@@ -14,21 +14,30 @@
 
 mod bundle;
 mod cases;
+mod context;
 mod decide;
+mod electorates;
 mod entities;
+mod explain;
 mod files;
 mod finding;
+mod format;
 mod guard;
 mod mapping;
 mod policies;
+mod replay;
 mod schema;
 mod settings;
 mod votes;
+mod words;
 
-pub use bundle::{Bundle, Loaded};
+pub use bundle::{Bundle, Loaded, Place, place_of};
 pub use cases::CaseResult;
 pub use decide::{Judgement, Question};
+pub use explain::{Explained, Explanation, PolicyKind};
 pub use files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX, ReadError};
 pub use finding::{Finding, FindingReport, Severity, Span};
+pub use format::format_cedar;
 pub use mapping::{ARGV, MapRefusal, Mapped, SERVER, TOOL, TOOL_ARGUMENTS};
+pub use replay::{Recorded, ReplayOutcome};
 pub use settings::{ConflictRule, RoleRule, Settings};

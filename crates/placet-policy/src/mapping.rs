@@ -183,30 +183,40 @@ impl Bundle {
     /// The facts of a stored action under this bundle. If this bundle calls it something else than what was asked for
     /// and reviewed, that is a refusal.
     pub fn facts_again(&self, action: &ActionRequest) -> Result<Facts, MapRefusal> {
+        if action.pep == PepKind::External {
+            return self.map_external(&action.action, &action.arguments);
+        }
+        let mapped = self.mapped(action)?;
+        if mapped.action == action.action && mapped.resource == action.resource {
+            Ok(mapped.facts)
+        } else {
+            Err(MapRefusal::Moved)
+        }
+    }
+
+    /// What this bundle makes of a stored call.
+    pub(crate) fn mapped(&self, action: &ActionRequest) -> Result<Mapped, MapRefusal> {
         let members = || action.arguments.as_object().ok_or(MapRefusal::Shape("a JSON object"));
-        let mapped = match action.pep {
-            PepKind::External => {
-                return self.map_external(&action.action, &action.arguments);
-            }
+        match action.pep {
+            PepKind::External => Ok(Mapped {
+                action: action.action.clone(),
+                resource: action.resource.clone(),
+                facts: self.map_external(&action.action, &action.arguments)?,
+            }),
             PepKind::Command => {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with argv, an array of strings");
                 let words = members()?.get(ARGV).and_then(Value::as_array).ok_or(SHAPE)?;
                 let argv: Option<Vec<String>> =
                     words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
-                self.map_command(&argv.ok_or(SHAPE)?)?
+                self.map_command(&argv.ok_or(SHAPE)?)
             }
             PepKind::Mcp => {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with server, tool and arguments");
                 let members = members()?;
                 let text = |name| members.get(name).and_then(Value::as_str).ok_or(SHAPE);
                 let arguments = members.get(TOOL_ARGUMENTS).ok_or(SHAPE)?;
-                self.map_tool(text(SERVER)?, text(TOOL)?, arguments)?
+                self.map_tool(text(SERVER)?, text(TOOL)?, arguments)
             }
-        };
-        if mapped.action == action.action && mapped.resource == action.resource {
-            Ok(mapped.facts)
-        } else {
-            Err(MapRefusal::Moved)
         }
     }
 }

@@ -10,6 +10,7 @@ use cedar_policy::{
 };
 use placet_core::decision::{Escalation, RoleName};
 
+use crate::explain::Parts;
 use crate::finding::{Finding, Source};
 use crate::guard::{self, Guard};
 use crate::schema::{VOTE_ACTIONS, Vocabulary};
@@ -57,6 +58,8 @@ pub(crate) struct Rule {
     pub(crate) title: String,
     pub(crate) because: Option<String>,
     pub(crate) guard: Option<Guard>,
+    /// What can be told of a policy that is no guard, part by part.
+    pub(crate) parts: Parts,
     /// Where in its file it stands.
     pub(crate) span: Range<usize>,
 }
@@ -266,8 +269,12 @@ impl PolicyReader<'_, '_> {
         let because = policy.annotation("because").map(str::to_owned);
         let guard =
             if self.kind == Kind::Ask { self.read_guard(policy, &id, &title, &because) } else { None };
+        let parts = match self.kind {
+            Kind::Allow | Kind::Never => Parts::of(policy).unwrap_or_default(),
+            Kind::Ask | Kind::Review | Kind::Invariant => Parts::default(),
+        };
         let policy = policy.new_id(PolicyId::new(&id));
-        Some(Rule { policy, kind: self.kind, id, title, because, guard, span: self.span.clone() })
+        Some(Rule { policy, kind: self.kind, id, title, because, guard, parts, span: self.span.clone() })
     }
 
     /// L2: each file holds its own kind of rule. L11: a permit names its action.
@@ -392,7 +399,7 @@ impl PolicyReader<'_, '_> {
             because: because.clone(),
             needs: clauses.needs,
             situation: clauses.situation,
-            explain: clauses.explain,
+            parts: clauses.parts,
             timeout: self.timeout(policy),
             veto: self.veto(policy),
             channels: self.channels(policy),

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cedar_policy::{
@@ -15,6 +16,7 @@ use placet_core::review::{Assurance, Evidence, Standing, Verdict, VerifiedReview
 
 use crate::bundle::Bundle;
 use crate::decide::{Question, slice};
+use crate::electorates::ElectorateKey;
 use crate::entities;
 use crate::settings::{ConflictRule, RoleRule};
 
@@ -61,6 +63,8 @@ pub(crate) struct Electorate<'a> {
     question: &'a Question<'a>,
     roles: BTreeSet<RoleName>,
     review: Option<Entity>,
+    /// Whom the review calls the sponsor.
+    sponsor: Option<PersonId>,
     pub(crate) conflicts: BTreeMap<PersonId, Conflict>,
     eligible: OnceCell<BTreeMap<RoleName, BTreeSet<PersonId>>>,
     exception: OnceCell<Option<(PersonId, BTreeSet<RoleName>)>>,
@@ -69,27 +73,53 @@ pub(crate) struct Electorate<'a> {
 impl<'a> Electorate<'a> {
     /// The people who may vote in these roles.
     pub(crate) fn new(bundle: &'a Bundle, question: &'a Question<'a>, roles: BTreeSet<RoleName>) -> Self {
-        let review = review_entity(bundle, question);
+        let sponsor = sponsor_of(question);
+        let review = sponsor.and_then(|sponsor| review_entity(bundle, question, sponsor));
         let conflicts = question.directory.conflicts(&question.action.chain);
         let (eligible, exception) = (OnceCell::new(), OnceCell::new());
-        Electorate { bundle, question, roles, review, conflicts, eligible, exception }
+        Electorate { bundle, question, roles, review, sponsor, conflicts, eligible, exception }
     }
 
     /// Who may vote as what, without those in conflict.
     pub(crate) fn eligible(&self) -> &BTreeMap<RoleName, BTreeSet<PersonId>> {
         self.eligible.get_or_init(|| {
-            let mut eligible: BTreeMap<RoleName, BTreeSet<PersonId>> =
-                self.roles.iter().map(|role| (role.clone(), BTreeSet::new())).collect();
-            for person in self.question.directory.people.values() {
-                if person.status != Status::Active || self.conflicts.contains_key(&person.id) {
-                    continue;
-                }
-                for role in self.roles_of(person, ASSURANCE_MOST, Verdict::Approve) {
-                    eligible.entry(role).or_default().insert(person.id);
-                }
-            }
-            eligible
+            let free = |people: &BTreeSet<PersonId>| {
+                people.iter().filter(|person| !self.conflicts.contains_key(person)).copied().collect()
+            };
+            self.roles.iter().map(|role| (role.clone(), free(&self.people_of(role)))).collect()
         })
+    }
+
+    /// Everyone whom policy lets vote in this role, whoever asks. That is a question to Cedar for each person, and the
+    /// answer changes only with the bundle, the directory and what the review says of the request.
+    fn people_of(&self, role: &RoleName) -> Arc<BTreeSet<PersonId>> {
+        let action = self.question.action;
+        let groups = self
+            .bundle
+            .vocabulary
+            .review_attributes
+            .iter()
+            .map(|attribute| self.bundle.resources.group(&action.resource, attribute).map(str::to_owned));
+        let key = ElectorateKey {
+            action: action.action.clone(),
+            sponsor: self.sponsor,
+            groups: groups.collect(),
+            role: role.clone(),
+        };
+        let directory = self.question.directory;
+        self.bundle.electorates.of(directory.epoch, key, || {
+            let active = directory.people.values().filter(|person| person.status == Status::Active);
+            let may = |person: &&Person| {
+                self.may_have(person, role)
+                    && self.policy_gives(person, role, ASSURANCE_MOST, Verdict::Approve)
+            };
+            active.filter(may).map(|person| person.id).collect()
+        })
+    }
+
+    fn policy_gives(&self, person: &Person, role: &RoleName, assurance: Assurance, verdict: Verdict) -> bool {
+        let pair = self.review.as_ref().zip(entities::person(person));
+        pair.is_some_and(|(review, voter)| self.policy_lets(&voter, review, role, assurance, verdict))
     }
 
     /// The sponsor who may approve by exception: the bundle allows it, their agent asks, they have a role, and nobody
@@ -190,14 +220,8 @@ impl<'a> Electorate<'a> {
     ) -> BTreeSet<RoleName> {
         let candidates: Vec<&RoleName> =
             self.roles.iter().filter(|role| self.may_have(person, role)).collect();
-        if candidates.is_empty() {
-            return BTreeSet::new();
-        }
-        let Some((review, voter)) = self.review.as_ref().zip(entities::person(person)) else {
-            return BTreeSet::new();
-        };
-        let lets = |role: &&RoleName| self.policy_lets(&voter, review, role, assurance, verdict);
-        candidates.into_iter().filter(lets).cloned().collect()
+        let gives = |role: &&RoleName| self.policy_gives(person, role, assurance, verdict);
+        candidates.into_iter().filter(gives).cloned().collect()
     }
 
     /// Whether Cedar has to be asked at all: where a role is a group and nothing else permits, outsiders cannot have it.
@@ -293,15 +317,19 @@ fn short_role(need: &Need, possible: &Tally) -> Option<RoleName> {
     }
 }
 
-/// The review, as the rules about votes see it.
-fn review_entity(bundle: &Bundle, question: &Question<'_>) -> Option<Entity> {
-    let action = question.action;
-    let sponsor = match action.chain.requester {
-        Principal::Person(person) => person,
+/// Who answers for whoever asks.
+fn sponsor_of(question: &Question<'_>) -> Option<PersonId> {
+    match question.action.chain.requester {
+        Principal::Person(person) => Some(person),
         Principal::Agent(agent) | Principal::Pipeline(agent) => {
-            question.directory.agents.get(&agent)?.sponsor
+            Some(question.directory.agents.get(&agent)?.sponsor)
         }
-    };
+    }
+}
+
+/// The review, as the rules about votes see it.
+fn review_entity(bundle: &Bundle, question: &Question<'_>, sponsor: PersonId) -> Option<Entity> {
+    let action = question.action;
     let mut attributes = HashMap::from([
         ("action".to_owned(), RestrictedExpression::new_string(action.action.to_string())),
         ("sponsor".to_owned(), RestrictedExpression::new_entity_uid(entities::person_uid(sponsor)?)),

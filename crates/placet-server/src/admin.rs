@@ -9,9 +9,8 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use placet_api::admin::{
-    ActivateRequest, AgentCredential, AgentDocument, FileChange, FilesDocument, InvitationDocument,
-    NewAgentRequest, NewPersonRequest, OperatorDocument, PersonDocument, PolicyDocument, SecretDocument,
-    StageRequest, StagedDocument, StatusDocument, TokenDocument,
+    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, NewAgentRequest, NewPersonRequest,
+    OperatorDocument, PersonDocument, SecretDocument, StatusDocument, TokenDocument,
 };
 use placet_api::audit::{ReindexDocument, ReindexResult};
 use placet_api::entry::EntryList;
@@ -19,7 +18,6 @@ use placet_api::request::RequestList;
 use placet_broker::audit::AuditFiles;
 use placet_broker::directory::{Invited, NewAgent, NewPerson};
 use placet_broker::execution::SeenRecording;
-use placet_broker::policies::{PolicyView, StageError};
 use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Operator, Person, PersonToken, Status};
 use placet_core::id::{PersonId, RequestId};
 use placet_core::secret::Secret;
@@ -34,6 +32,7 @@ use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
 use crate::health;
 use crate::pages::{recording, sign_in_path};
+use crate::policy;
 use crate::query::Query;
 use crate::reviewers::api::{asciicast, entry_list};
 
@@ -62,10 +61,12 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/groups/{name}/members/{who}", put(join_group).delete(leave_group))
         .route("/admin/v1/secrets", get(secrets))
         .route("/admin/v1/secrets/{name}", put(set_secret).delete(remove_secret))
-        .route("/admin/v1/policy", get(policy))
-        .route("/admin/v1/policy/stage", post(stage))
-        .route("/admin/v1/policy/activate", post(activate))
+        .route("/admin/v1/policy", get(policy::show))
+        .route("/admin/v1/policy/history", get(policy::history))
+        .route("/admin/v1/policy/stage", post(policy::stage))
+        .route("/admin/v1/policy/activate", post(policy::activate))
         .route("/admin/v1/requests", get(requests))
+        .route("/admin/v1/requests/{id}/explanation", get(policy::explain))
         .route("/admin/v1/audit/requests", get(audit::requests))
         .route("/admin/v1/audit/requests/{id}", get(audit::story))
         .route("/admin/v1/audit/requests/{id}/evidence", get(evidence))
@@ -322,56 +323,6 @@ async fn remove_secret(
 ) -> Outcome<StatusCode> {
     app.broker.remove_secret(&operator, &name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn policy(State(app): State<App>) -> Outcome<Json<PolicyDocument>> {
-    Ok(Json(policy_document(app.broker.policy().await?)))
-}
-
-async fn stage(
-    State(app): State<App>,
-    Extension(operator): Extension<Operator>,
-    request: Request,
-) -> Outcome<Json<StagedDocument>> {
-    let body = read_json(request, StageRequest::from_json).await?;
-    let files = body.files.into_iter().map(|(path, text)| (path, text.into_bytes())).collect();
-    let staged = app.broker.stage(&operator, files).await.map_err(stage_failure)?;
-    let changes = staged.changes.into_iter().map(|change| FileChange {
-        path: change.path,
-        change: change.change.to_owned(),
-        lines: change.lines,
-    });
-    Ok(Json(StagedDocument {
-        digest: staged.digest.to_string(),
-        active: staged.active,
-        warnings: staged.warnings.iter().map(ToString::to_string).collect(),
-        changes: changes.collect(),
-    }))
-}
-
-/// A refused bundle tells what is wrong with it, a line each.
-fn stage_failure(error: StageError) -> Failure {
-    match error {
-        StageError::Invalid(findings) => {
-            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            Failure::bad_request("bundle_invalid", lines.join("\n"))
-        }
-        StageError::TestsFail(lines) => Failure::bad_request("bundle_tests_fail", lines.join("\n")),
-        StageError::Call(error) => error.into(),
-    }
-}
-
-async fn activate(
-    State(app): State<App>,
-    Extension(operator): Extension<Operator>,
-    request: Request,
-) -> Outcome<Json<PolicyDocument>> {
-    let body = read_json(request, ActivateRequest::from_json).await?;
-    Ok(Json(policy_document(app.broker.activate(&operator, body.digest).await?)))
-}
-
-fn policy_document(view: PolicyView) -> PolicyDocument {
-    PolicyDocument { digest: view.digest.to_string(), epoch: view.epoch, files: view.files }
 }
 
 async fn requests(State(app): State<App>, uri: Uri) -> Outcome<Json<RequestList>> {

@@ -2,6 +2,7 @@
 
 use placet_api::entry::EntryDocument;
 use placet_api::intake::Resource;
+use placet_api::policy::{DecisionTold, ExplanationDocument, PartTold, PolicyTold};
 use placet_api::request::{
     BecausePart, DecisionPart, DenialPart, ExecutionPart, GrantPart, GuardPart, LedgerPart, NeedPart,
     OutcomePart, PrincipalRef, ProgressPart, RecordingPart, RequestDocument, RequirementPart, ReviewPart,
@@ -12,9 +13,10 @@ use placet_api::review::{
 };
 use placet_broker::Seen;
 use placet_broker::card::Card;
+use placet_broker::explain::{Told, ToldDecision};
 use placet_broker::review::{MyStanding, Review};
 use placet_core::action::{Principal, ResourceRef};
-use placet_core::decision::{Decision, Effect, Need, Requirement, Tally};
+use placet_core::decision::{Condition, Decision, Effect, Need, Requirement, Tally};
 use placet_core::directory::Directory;
 use placet_core::request::{Request, State, Status};
 use placet_core::review::Verdict;
@@ -233,6 +235,48 @@ pub(crate) fn review(app: &App, review: &Review, directory: &Directory) -> Revie
         standing: standing(&review.standing),
         votes: review.votes.iter().map(vote_line).collect(),
         timeline: timeline_lines(&review.timeline, directory),
+        decisions: review.decisions.iter().map(decision_told).collect(),
+    }
+}
+
+/// Why policy decided so, for those who may read policy. Everything in it can be seen.
+pub(crate) fn decision_told(told: &ToldDecision) -> DecisionTold {
+    let erased = || "why is not known any more: what was recorded about it was erased".to_owned();
+    let explanation = told.explanation.as_ref();
+    let policies = explanation.into_iter().flat_map(|explanation| &explanation.policies);
+    DecisionTold {
+        at: told.at.to_string(),
+        occasion: told.occasion.clone(),
+        bundle: told.bundle.to_string(),
+        sentence: explanation.map_or_else(erased, |explanation| visible(&explanation.sentence())),
+        hint: explanation.and_then(|explanation| explanation.hint.as_deref()).map(visible),
+        policies: policies
+            .map(|policy| PolicyTold {
+                id: policy.policy.clone(),
+                kind: policy.kind.as_str().to_owned(),
+                place: told.places.get(&policy.policy).cloned(),
+                parts: policy.parts.iter().map(part_told).collect(),
+                asks: policy.asks.as_deref().map(visible),
+            })
+            .collect(),
+    }
+}
+
+fn part_told(part: &Condition) -> PartTold {
+    PartTold { words: visible(&part.words), text: visible(&part.text), held: part.holds }
+}
+
+/// Why a request stands where it stands, for operators.
+pub(crate) fn explanation(told: &Told) -> ExplanationDocument {
+    let request = &told.seen.stored.request;
+    ExplanationDocument {
+        request: request.id.to_string(),
+        short_code: request.short_code.to_string(),
+        status: request.status().as_str().to_owned(),
+        action: request.action.action.to_string(),
+        resource: request.action.resource.visible(),
+        decisions: told.decisions.iter().map(decision_told).collect(),
+        missing: told.missing.iter().map(|missing| visible(missing)).collect(),
     }
 }
 

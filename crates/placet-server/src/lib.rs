@@ -25,6 +25,7 @@ mod health;
 mod metrics;
 mod openapi;
 mod pages;
+mod policy;
 mod query;
 mod reviewers;
 mod seats;

@@ -24,7 +24,7 @@ fn tally() -> Tally {
 
 #[test]
 fn a_need_is_met_by_no_less_than_it_says() {
-    let holds = |holds| Need::Data(Condition { text: "x".to_owned(), holds });
+    let holds = |holds| Need::Data(Condition { text: "x".to_owned(), words: "x".to_owned(), holds });
     for (need, met) in [
         (at_least(2, "owners", None), true),
         (at_least(3, "owners", None), false),
@@ -108,6 +108,7 @@ fn reasons_have_codes_of_their_own_and_tell_no_policy_text() {
         ForbidReason::ChainBroken,
         ForbidReason::PolicyError(vec!["secret-policy: overflow".to_owned()]),
         ForbidReason::EvidenceGone,
+        ForbidReason::Vetoed,
     ];
     let codes: BTreeSet<&str> = reasons.iter().map(ForbidReason::code).collect();
     assert_eq!(codes.len(), reasons.len());

@@ -93,12 +93,17 @@ unless { context.approvals["security@L2"] >= 1 };
     let pii = &requirement.guards[0];
     assert_eq!((pii.title.as_str(), pii.because.as_deref()), ("Personal data", Some("It is personal.")));
     assert_eq!((pii.escalate[0].to.as_str(), pii.escalate[0].after), ("security", minutes(10)));
-    let condition = |text: &str, holds| Condition { text: text.to_owned(), holds };
+    let condition =
+        |text: &str, words: &str, holds| Condition { text: text.to_owned(), words: words.to_owned(), holds };
     assert_eq!(
         pii.situation,
         [
-            condition("resource.class == Classification::\"pii\"", Some(true)),
-            condition("!((context has rows) && (context.rows <= 10))", Some(false)),
+            condition("resource.class == Classification::\"pii\"", "resource.class is pii", Some(true)),
+            condition(
+                "!((context has rows) && (context.rows <= 10))",
+                "rows is not given or rows is over 10",
+                Some(false)
+            ),
         ]
     );
     let by_role = Need::AtLeast { count: 1, role: role("reviewers"), assurance: None };
@@ -160,7 +165,8 @@ fn the_smallest_age_bound_of_the_matching_guards_counts() {
 
 #[test]
 fn votes_that_do_not_count() {
-    let bundle = bundle(&[]);
+    // One denial does not end it here, and it is no approval either.
+    let bundle = bundle(&[("ask.cedar", &ASK.replace("@timeout", "@veto(\"2\") @timeout"))]);
     let uncounted = |vote: Vote| {
         let judgement = decide(&bundle, &world(), &export("customers"), &Facts::default(), &[vote]);
         assert!(judgement.tally.people.is_empty(), "{judgement:?}");

@@ -10,6 +10,9 @@
 mod bundles;
 mod common;
 mod decide;
+mod electorate;
+mod explain;
 mod lint;
 mod mapping;
 mod properties;
+mod reference;

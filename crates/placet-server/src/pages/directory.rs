@@ -1,4 +1,4 @@
-//! Who and what there is: people, agents, and the policy in force. Operators change these on the admin socket.
+//! Who there is: people and agents. Operators change these on the admin socket.
 
 use std::collections::BTreeSet;
 
@@ -114,62 +114,4 @@ fn person_name(directory: &Directory, id: PersonId) -> String {
 
 fn person_names(directory: &Directory, ids: &BTreeSet<PersonId>) -> String {
     ids.iter().map(|id| person_name(directory, *id)).collect::<Vec<_>>().join(", ")
-}
-
-#[derive(Template)]
-#[template(path = "policy.html")]
-struct PolicyPage {
-    chrome: Chrome,
-    digest: String,
-    epoch: u64,
-    files: Vec<FileView>,
-}
-
-struct FileView {
-    path: String,
-    text: String,
-    lines: usize,
-    open: bool,
-}
-
-pub(super) async fn policy(
-    State(app): State<App>,
-    Extension(reviewer): Extension<Reviewer>,
-) -> Outcome<Response> {
-    let policy = app.broker.policy().await?;
-    let view = |(path, text): (String, String)| FileView {
-        // What asks people is what a reviewer comes to read.
-        open: path == "ask.cedar",
-        lines: text.lines().count(),
-        text: visible_lines(&text),
-        path: visible(&path),
-    };
-    let view = PolicyPage {
-        chrome: Chrome::new("Policy", Some(&reviewer), "/policy"),
-        digest: policy.digest.to_string(),
-        epoch: policy.epoch,
-        files: policy.files.into_iter().map(view).collect(),
-    };
-    page(StatusCode::OK, &view)
-}
-
-/// A text whose lines stay lines, and in which everything else that hides is visible. A backslash of policy's own stays
-/// one: this is source to read, and its bytes are told by the digest.
-fn visible_lines(text: &str) -> String {
-    let line = |line: &str| {
-        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let (indent, rest) = line.split_at(indent);
-        format!("{}{}", indent.replace('\t', "    "), visible(rest).replace("\\\\", "\\"))
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn source_keeps_its_lines_and_hides_nothing() {
-        assert_eq!(visible_lines("a {\n\t  b\\n \u{202e}c\r\n}"), "a {\n      b\\n \\u{202e}c\n}");
-    }
 }

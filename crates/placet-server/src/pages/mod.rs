@@ -6,6 +6,7 @@
 mod audit;
 mod directory;
 mod inbox;
+mod policy;
 mod questions;
 pub(crate) mod recording;
 mod review;
@@ -50,7 +51,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .route("/r/{name}/resolution", post(review::resolve))
         .route("/audit", get(questions::questions))
         .route("/audit/entries", get(audit::entries))
-        .route("/policy", get(directory::policy))
+        .route("/policy", get(policy::show))
         .route("/people", get(directory::people))
         .route("/agents", get(directory::agents))
         .route("/sign-out", post(sign_in::sign_out))

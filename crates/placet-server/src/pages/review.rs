@@ -4,7 +4,9 @@ use askama::Template;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use placet_api::policy::{PartTold, PolicyTold};
 use placet_broker::card::Card;
+use placet_broker::explain::ToldDecision;
 use placet_broker::review::{BallotInput, Review, Reviewer, VoteLine};
 use placet_broker::{CallError, Seen};
 use placet_core::action::PepKind;
@@ -18,6 +20,7 @@ use super::view::{Deadline, When, deadline, deadline_word, when};
 use super::{Chrome, page};
 use crate::app::App;
 use crate::body::read_form;
+use crate::document::decision_told;
 use crate::failure::{Failure, Outcome};
 use crate::frame::CallId;
 use crate::query::pairs;
@@ -44,6 +47,7 @@ struct ReviewPage {
     outcome: Option<OutcomeView>,
     votes: Vec<VoteView>,
     timeline: Vec<LineView>,
+    decisions: Vec<DecisionView>,
     form: Option<FormView>,
     is_late: bool,
     why_no_form: String,
@@ -96,6 +100,29 @@ struct LineView {
     sentence: String,
     kind: &'static str,
     index: u64,
+}
+
+/// Why policy decided so.
+struct DecisionView {
+    occasion: &'static str,
+    at: When,
+    sentence: String,
+    hint: Option<String>,
+    policies: Vec<PolicyView>,
+    short_bundle: String,
+}
+
+struct PolicyView {
+    id: String,
+    place: String,
+    parts: Vec<PartView>,
+    asks: Option<String>,
+}
+
+struct PartView {
+    held: &'static str,
+    words: String,
+    text: String,
 }
 
 struct FormView {
@@ -156,6 +183,7 @@ fn review_page(
         outcome: outcome(request),
         votes: review.votes.iter().map(vote_view).collect(),
         timeline: lines(&review, directory),
+        decisions: review.decisions.iter().map(decision_view).collect(),
         is_late: status == Status::Granted && review.standing.deny.is_ok(),
         form: form(reviewer, &review),
         why_no_form: why_no_form(&review),
@@ -265,6 +293,43 @@ fn lines(review: &Review, directory: &Directory) -> Vec<LineView> {
         index: entry.index,
     };
     review.timeline.iter().map(line).collect()
+}
+
+fn decision_view(told: &ToldDecision) -> DecisionView {
+    let occasion = match told.occasion.as_str() {
+        "intake" => "When it came",
+        "vote" => "After a vote",
+        "claim" => "When it was claimed",
+        _ => "Again",
+    };
+    let at = when(told.at);
+    let told = decision_told(told);
+    DecisionView {
+        occasion,
+        at,
+        short_bundle: told.bundle.chars().take(12).collect(),
+        sentence: told.sentence,
+        hint: told.hint,
+        policies: told.policies.into_iter().map(policy_view).collect(),
+    }
+}
+
+fn policy_view(told: PolicyTold) -> PolicyView {
+    let part = |part: PartTold| PartView {
+        held: match part.held {
+            Some(true) => "held",
+            Some(false) => "did not hold",
+            None => "could not be told",
+        },
+        words: part.words,
+        text: part.text,
+    };
+    PolicyView {
+        id: told.id,
+        place: told.place.unwrap_or_else(|| "placet's own rule".to_owned()),
+        parts: told.parts.into_iter().map(part).collect(),
+        asks: told.asks,
+    }
 }
 
 /// The form, if the reviewer may vote either way.

@@ -9,6 +9,7 @@
 mod admin;
 mod agents;
 mod audit;
+mod explained;
 mod hostile;
 mod pages;
 mod reviewers;

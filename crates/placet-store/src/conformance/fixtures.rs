@@ -55,12 +55,13 @@ pub(super) fn group(name: &str) -> GroupName {
 
 /// A requirement with every kind of need in it.
 pub(super) fn requirement(reviewer: PersonId) -> Requirement {
-    let condition = |text: &str, holds| Condition { text: text.to_owned(), holds };
+    let condition =
+        |text: &str, words: &str, holds| Condition { text: text.to_owned(), words: words.to_owned(), holds };
     let needs = Need::All(vec![
         Need::AtLeast { count: 2, role: role("data-owners"), assurance: Some(Assurance::L2) },
         Need::Any(vec![
             Need::AtLeast { count: 1, role: role("security"), assurance: None },
-            Need::Data(condition("context.rows < 10", Some(false))),
+            Need::Data(condition("context.rows < 10", "rows is below 10", Some(false))),
         ]),
         Need::Distinct(3),
         Need::Within(Duration::from_secs(600)),
@@ -69,7 +70,10 @@ pub(super) fn requirement(reviewer: PersonId) -> Requirement {
         id: "pii-export".to_owned(),
         title: "Export of personal data".to_owned(),
         because: Some("GDPR".to_owned()),
-        situation: vec![condition("resource.class == \"pii\"", Some(true)), condition("!(has rows)", None)],
+        situation: vec![
+            condition("resource.class == \"pii\"", "resource.class is \"pii\"", Some(true)),
+            condition("!(has rows)", "!(has rows)", None),
+        ],
         needs,
         escalate: vec![Escalation { to: "security".to_owned(), after: Duration::from_secs(60) }],
     };

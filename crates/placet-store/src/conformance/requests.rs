@@ -98,6 +98,7 @@ pub(super) async fn every_state_reads_back_as_it_was(bench: Bench) {
         ForbidReason::ChainBroken,
         ForbidReason::PolicyError(vec!["overflow".to_owned()]),
         ForbidReason::EvidenceGone,
+        ForbidReason::Vetoed,
     ] {
         let first = bench.pending("refused");
         let refused = next(&first).refuse(bench.forbids(), reason, now).unwrap();

@@ -47,6 +47,7 @@ pub(crate) enum ForbidRow {
     BadFacts(String),
     ChainBroken,
     EvidenceGone,
+    Vetoed,
     PolicyError(Vec<String>),
 }
 
@@ -77,6 +78,9 @@ pub(crate) struct GuardRow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConditionRow {
     text: String,
+    /// Not there where the text itself is all there is to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    words: Option<String>,
     holds: Option<bool>,
 }
 
@@ -163,6 +167,7 @@ impl Form for ForbidReason {
             ForbidReason::BadFacts(what) => ForbidRow::BadFacts(what.clone()),
             ForbidReason::ChainBroken => ForbidRow::ChainBroken,
             ForbidReason::EvidenceGone => ForbidRow::EvidenceGone,
+            ForbidReason::Vetoed => ForbidRow::Vetoed,
             ForbidReason::PolicyError(errors) => ForbidRow::PolicyError(errors.clone()),
         }
     }
@@ -177,6 +182,7 @@ impl Form for ForbidReason {
             ForbidRow::BadFacts(what) => ForbidReason::BadFacts(what),
             ForbidRow::ChainBroken => ForbidReason::ChainBroken,
             ForbidRow::EvidenceGone => ForbidReason::EvidenceGone,
+            ForbidRow::Vetoed => ForbidReason::Vetoed,
             ForbidRow::PolicyError(errors) => ForbidReason::PolicyError(errors),
         })
     }
@@ -235,10 +241,12 @@ impl Form for GuardAsk {
 impl Form for Condition {
     type Row = ConditionRow;
     fn to_row(&self) -> ConditionRow {
-        ConditionRow { text: self.text.clone(), holds: self.holds }
+        let words = (self.words != self.text).then(|| self.words.clone());
+        ConditionRow { text: self.text.clone(), words, holds: self.holds }
     }
     fn from_row(row: ConditionRow) -> Result<Self, RowError> {
-        Ok(Condition { text: row.text, holds: row.holds })
+        let words = row.words.unwrap_or_else(|| row.text.clone());
+        Ok(Condition { text: row.text, words, holds: row.holds })
     }
 }
 

@@ -18,17 +18,85 @@ Examples:
     Check(BundleArgs),
     /// Check a bundle and run its own tests, offline
     Test(BundleArgs),
+    /// Bring a bundle's Cedar files into one style; comments stay
+    Fmt {
+        /// The bundle's directory, or one Cedar file
+        path: PathBuf,
+        /// Change nothing; fail if something would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Say why a request was permitted, asked about or refused
+    ///
+    /// A recorded request is explained under the bundle that decided it, from what was recorded with the decision. A file of
+    /// test cases is decided and explained offline; its cases may leave out what they expect.
+    #[command(after_help = "\
+Examples:
+  placet policy explain req_01m83g3jv2eygtwyh2g1gtcnhb
+  placet policy explain 307H-H44X
+  placet policy explain my-policy/tests/flags.toml
+  placet policy explain question.toml --bundle my-policy")]
+    Explain {
+        /// A request's id or code, or a file of cases
+        #[arg(value_name = "REQUEST|FILE")]
+        what: String,
+        /// For a file: the bundle's directory [default: the one that the file lies in]
+        #[arg(long, value_name = "DIR")]
+        bundle: Option<PathBuf>,
+        /// For a file: a bundle that placet brings along
+        #[arg(long, value_enum, conflicts_with = "bundle")]
+        starter: Option<Starter>,
+        /// For a file: only the case of this name
+        #[arg(long, value_name = "NAME")]
+        case: Option<String>,
+    },
+    /// Write a starter bundle into a new directory, or begin a guard or a role
+    #[command(
+        visible_alias = "init",
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "\
+Examples:
+  placet policy new my-policy --starter team
+  placet policy new guard big-exports --bundle my-policy --action data.export --role reviewers
+  placet policy new role data-owners --bundle my-policy --group data-owners"
+    )]
+    New {
+        #[command(subcommand)]
+        part: Option<NewPart>,
+        /// The directory; it must not exist
+        #[arg(required = true)]
+        directory: Option<PathBuf>,
+        /// Which starter
+        #[arg(long, value_enum, default_value_t = Starter::Solo)]
+        starter: Starter,
+    },
     /// The bundle in force
     Show,
-    /// Check, test and store a bundle; it decides nothing before it is activated
+    /// What was staged and activated, when, and by whom
+    Ls {
+        #[command(flatten)]
+        page: HistoryArgs,
+    },
+    /// Check, test and store a bundle, and show what it would change; it decides nothing before it is activated
+    ///
+    /// Shown are the differences of text, and how recorded requests would come out: who is asked, permitted or refused now and
+    /// would not be, or the other way round.
+    #[command(after_help = "\
+Examples:
+  placet policy stage my-policy
+  placet policy stage my-policy --since 30d
+  placet policy stage 92b71eaa33de…      a stored bundle, against what is in force by now")]
     Stage {
-        /// The bundle's directory
-        directory: PathBuf,
+        /// The bundle's directory, or the digest of a bundle that was staged before
+        bundle: String,
+        #[command(flatten)]
+        replay: ReplayArgs,
     },
     /// Let a bundle decide from now on
     ///
-    /// A directory is staged first: its differences are shown and you are asked. A digest names a bundle that was staged
-    /// before.
+    /// A directory is staged first: its differences are shown and you are asked. A digest names a staged bundle, and activates
+    /// exactly that; if another one was activated since, it has to be staged, and looked at, again.
     Activate {
         /// The bundle's directory, or the digest of a staged one
         bundle: String,
@@ -36,14 +104,64 @@ Examples:
         #[arg(long, short = 'y')]
         yes: bool,
     },
-    /// Write a starter bundle into a new directory, to change it
-    Init {
-        /// The directory; it must not exist
-        directory: PathBuf,
-        /// Which
-        #[arg(long, value_enum, default_value_t = Starter::Solo)]
-        starter: Starter,
+}
+
+/// What to begin.
+#[derive(Subcommand, Debug)]
+pub(crate) enum NewPart {
+    /// A guard, at the end of ask.cedar
+    Guard {
+        /// Its id
+        name: String,
+        /// The bundle's directory
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        bundle: PathBuf,
+        /// The action that it asks about [default: the bundle's only one]
+        #[arg(long)]
+        action: Option<String>,
+        /// The role that decides [default: the bundle's first]
+        #[arg(long)]
+        role: Option<String>,
+        /// How many of them
+        #[arg(long, default_value_t = 1)]
+        count: u32,
     },
+    /// A reviewer role, at the end of bundle.toml
+    Role {
+        /// Its name
+        name: String,
+        /// The bundle's directory
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        bundle: PathBuf,
+        /// The group whose people have it [default: the role's name]
+        #[arg(long, conflicts_with = "resource_attr")]
+        group: Option<String>,
+        /// The attribute by which each resource names the group whose people have it
+        #[arg(long, value_name = "ATTRIBUTE")]
+        resource_attr: Option<String>,
+    },
+}
+
+/// Which recorded requests to replay.
+#[derive(Args, Debug)]
+pub(crate) struct ReplayArgs {
+    /// Replay the newest so many recorded requests; 0 replays none
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) last: u32,
+    /// Replay only what came within this time, like 12h or 30d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+}
+
+/// A page of the history.
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) limit: u32,
+    /// Only what is older than this entry
+    #[arg(long, value_name = "ENTRY")]
+    pub(crate) before: Option<u64>,
 }
 
 /// A bundle on disk, or a starter.

@@ -269,6 +269,9 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
         }
     };
     checks.ok("policy", format!("{} ({}) is in force", bundle.settings().name, policy.digest));
+    for warning in &policy.warnings {
+        checks.warn("policy", warning.clone(), "Add people to the group, or ask for fewer.");
+    }
     reviewers(&bundle, &people, &agents, checks);
     match RunnerConfig::parse(bundle.runner_toml().unwrap_or_default()) {
         Ok(runner) => {

@@ -6,6 +6,7 @@ use placet_api::client::{ListReviews, Reviewers};
 use placet_api::review::{ReviewDocument, ReviewLine, ReviewList, VerdictWord, VoteRequest};
 use placet_core::digest::Sha256Digest;
 
+use super::policy::decision_text;
 use super::recordings;
 use super::requests::resource;
 use super::waiting::progress;
@@ -171,6 +172,11 @@ fn shown(review: &ReviewDocument) -> String {
             put("", why);
         }
         put("", &format!("needs {}", guard.needs));
+    }
+    if let Some(decision) = review.decisions.last() {
+        for (position, line) in decision_text(decision).lines().enumerate() {
+            put(if position == 0 { "policy" } else { "" }, line.trim_end());
+        }
     }
     for vote in &review.votes {
         let mut notes = vec![vote.assurance.as_str()];

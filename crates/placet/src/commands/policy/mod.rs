@@ -1,17 +1,24 @@
 //! `placet policy`: bundles, checked offline and activated over the admin socket.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::{Path, PathBuf};
+mod staging;
+mod told;
+mod writing;
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use placet_api::admin::{ActivateRequest, PolicyDocument, StageRequest, StagedDocument};
+use placet_api::admin::PolicyDocument;
 use placet_core::digest::BundleDigest;
 use placet_gateway::runner::config::Config as RunnerConfig;
 use placet_policy::{Bundle, BundleFiles, Finding, Severity};
 use serde::Serialize;
 
+use self::staging::Candidate;
+use self::told::What;
+pub(super) use self::told::decision_text;
 use super::{block_on, on_socket};
-use crate::admin::{Admin, Body};
+use crate::admin::Admin;
 use crate::cli::Starter;
 use crate::cli::checking::{BundleArgs, Policy};
 use crate::config::ConfigArgs;
@@ -24,19 +31,37 @@ pub(crate) fn run(command: Policy, config: &ConfigArgs, output: Output) -> Resul
     match command {
         Policy::Check(bundle) => check(&read(&bundle)?, Depth::Load, output),
         Policy::Test(bundle) => check(&read(&bundle)?, Depth::Test, output),
-        Policy::Init { directory, starter } => init(&directory, starter, output),
+        Policy::Fmt { path, check } => writing::format(&path, check, output),
+        Policy::Explain { what, bundle, starter, case } => match told::what(&what)? {
+            What::Recorded(name) => {
+                on_socket(config, async |admin| told::recorded(&name, &admin, output).await)
+            }
+            What::File(path) => told::file(&path, bundle.as_deref(), starter, case.as_deref(), output),
+        },
+        Policy::New { part: Some(part), .. } => writing::part(&part, output),
+        Policy::New { directory: Some(directory), starter, part: None } => {
+            writing::starter(&directory, starter, output)
+        }
+        Policy::New { directory: None, part: None, .. } => {
+            Err(Failure::new(Exit::Usage, "write a starter: name the directory"))
+        }
         Policy::Show => on_socket(config, async |admin| show(&admin, output).await),
-        Policy::Stage { directory } => {
-            let files = checked(&directory, output)?;
-            on_socket(config, async |admin| stage_only(&files, &admin, output).await)
+        Policy::Ls { page } => on_socket(config, async |admin| staging::history(&page, &admin, output).await),
+        Policy::Stage { bundle, replay } => {
+            let span = staging::span(&replay)?;
+            let candidate = match BundleDigest::parse(&bundle) {
+                Ok(digest) => Candidate::Stored(digest),
+                Err(_) => Candidate::Files(checked(Path::new(&bundle), output)?),
+            };
+            on_socket(config, async |admin| staging::stage_only(&candidate, span, &admin, output).await)
         }
         Policy::Activate { bundle, yes } => {
             let admin = Admin::of(&crate::config::load(config)?.dir);
             if let Ok(digest) = BundleDigest::parse(&bundle) {
-                return block_on(activate(digest, &admin, output));
+                return block_on(staging::activate_stage(digest, &admin, output));
             }
-            let files = checked(Path::new(&bundle), output)?;
-            block_on(stage_and_activate(&files, yes, &admin, output))
+            let candidate = Candidate::Files(checked(Path::new(&bundle), output)?);
+            block_on(staging::stage_and_activate(&candidate, yes, &admin, output))
         }
     }
 }
@@ -77,6 +102,9 @@ struct TestLine {
     line: usize,
     name: String,
     failures: Vec<String>,
+    /// Why it came out as it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 fn read(bundle: &BundleArgs) -> Result<BundleFiles, Failure> {
@@ -144,6 +172,7 @@ fn tested(bundle: &Bundle) -> Vec<TestLine> {
         file: case.file,
         line: case.line,
         name: case.name,
+        why: case.explanation.as_ref().map(placet_policy::Explanation::sentence),
         failures: case.failures,
     };
     bundle.run_tests().into_iter().map(line).collect()
@@ -199,6 +228,10 @@ fn summary(report: &Report) -> String {
         for failure in &test.failures {
             text.push_str(&format!("       {}\n", plain(failure)));
         }
+        // Why it came out so is what somebody wants to know where it should not have.
+        if let Some(why) = test.why.as_ref().filter(|_| !test.failures.is_empty()) {
+            text.push_str(&format!("       it was {}\n", plain(why)));
+        }
     }
     let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
     let failed = report.tests.iter().flatten().filter(|test| !test.failures.is_empty()).count();
@@ -213,31 +246,6 @@ fn summary(report: &Report) -> String {
     text
 }
 
-fn init(directory: &Path, starter: Starter, output: Output) -> Result<Exit, Failure> {
-    let failed = |path: &Path, error: &io::Error| {
-        Failure::new(Exit::Usage, format!("write {}: {error}", path.display()))
-            .hint("Name a directory that does not exist, in one that does.")
-    };
-    std::fs::create_dir(directory).map_err(|error| failed(directory, &error))?;
-    let mut written: Vec<PathBuf> = Vec::new();
-    for (path, bytes) in starters::files(starter).iter() {
-        let path = directory.join(path);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
-        }
-        std::fs::write(&path, bytes).map_err(|error| failed(&path, &error))?;
-        written.push(path);
-    }
-    output.result(&written, || written.iter().map(|path| format!("{}\n", path.display())).collect())?;
-    if !output.is_json() {
-        let shown = directory.display();
-        output.say(&format!(
-            "Change it, try it with `placet policy test {shown}`, then `placet policy activate {shown}`."
-        ));
-    }
-    Ok(Exit::Done)
-}
-
 async fn show(admin: &Admin, output: Output) -> Result<Exit, Failure> {
     let policy: PolicyDocument = admin.get(&["policy"]).await?;
     output.result(&policy, || {
@@ -248,81 +256,4 @@ async fn show(admin: &Admin, output: Output) -> Result<Exit, Failure> {
         text
     })?;
     Ok(Exit::Done)
-}
-
-async fn stage(files: &BundleFiles, admin: &Admin) -> Result<StagedDocument, Failure> {
-    let text = |(path, bytes): (&str, &[u8])| match std::str::from_utf8(bytes) {
-        Ok(text) => Ok((path.to_owned(), text.to_owned())),
-        Err(_) => Err(Failure::new(Exit::Usage, format!("stage {path}: it is not UTF-8"))),
-    };
-    let request = StageRequest { files: files.iter().map(text).collect::<Result<_, _>>()? };
-    admin.post(&["policy", "stage"], Body::Json(request.to_json())).await
-}
-
-async fn stage_only(files: &BundleFiles, admin: &Admin, output: Output) -> Result<Exit, Failure> {
-    let staged = stage(files, admin).await?;
-    output.result(&staged, || format!("{}staged {}", differences(&staged), staged.digest))?;
-    if !staged.active && !output.is_json() {
-        output.say(&format!("It decides nothing yet: placet policy activate {}", staged.digest));
-    }
-    Ok(Exit::Done)
-}
-
-async fn stage_and_activate(
-    files: &BundleFiles,
-    yes: bool,
-    admin: &Admin,
-    output: Output,
-) -> Result<Exit, Failure> {
-    let staged = stage(files, admin).await?;
-    if !output.is_json() {
-        output.say(differences(&staged).trim_end());
-    }
-    if !staged.active && !yes {
-        confirm(&staged, output)?;
-    }
-    let digest = BundleDigest::parse(&staged.digest).map_err(|error| Failure::of(Exit::Bug, &error))?;
-    activate(digest, admin, output).await
-}
-
-async fn activate(digest: BundleDigest, admin: &Admin, output: Output) -> Result<Exit, Failure> {
-    let body = ActivateRequest { digest }.to_json();
-    let policy: PolicyDocument = admin.post(&["policy", "activate"], Body::Json(body)).await?;
-    output.result(&policy, || {
-        format!("bundle {} decides from now on (activation {})", policy.digest, policy.epoch)
-    })?;
-    Ok(Exit::Done)
-}
-
-fn differences(staged: &StagedDocument) -> String {
-    let mut text = String::new();
-    for change in &staged.changes {
-        text.push_str(&format!("{} {}\n", change.change, plain(&change.path)));
-        for line in &change.lines {
-            text.push_str(&format!("  {}\n", plain(line)));
-        }
-    }
-    for warning in &staged.warnings {
-        text.push_str(&format!("warning: {}\n", plain(warning)));
-    }
-    if staged.active {
-        text.push_str("It is in force already.\n");
-    }
-    text
-}
-
-fn confirm(staged: &StagedDocument, output: Output) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "activate it without being asked: there is no terminal").hint(
-            format!("Look at the differences, and say --yes, or `placet policy activate {}`.", staged.digest),
-        ));
-    }
-    output.say("Type activate to let it decide from now on:");
-    let mut typed = String::new();
-    io::stdin().lock().read_line(&mut typed).map_err(|error| Failure::of(Exit::Bug, &error))?;
-    if typed.trim() == "activate" {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Waited, "you did not say so: it is staged, and decides nothing")
-        .hint(format!("placet policy activate {}", staged.digest)))
 }
