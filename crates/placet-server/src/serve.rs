@@ -240,7 +240,7 @@ struct AcceptLoop {
 
 impl AcceptLoop {
     fn new(name: &'static str, app: &App, limits: Limits) -> Self {
-        let seats = Arc::new(Semaphore::new(limits.connections_max));
+        let seats = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
         AcceptLoop { name, app: app.clone(), limits, seats, graceful: GracefulShutdown::new() }
     }
 

@@ -33,17 +33,20 @@ impl Entropy for OsEntropy {
     }
 }
 
-/// Enough for every connection of every listener, and for the files beside them.
-const OPEN_FILES: u64 = 16 * 1024;
+/// Doors and admin socket.
+const LISTENERS: u64 = 3;
+/// Enough for the files of store, runner and uploads.
+const OTHER_FILES: u64 = 4096;
 
-/// Before any key is read: no core file and no debugger of the same user shows it, and connections do not use up the
-/// descriptors that the store needs.
-pub(crate) fn close_to_others() -> io::Result<()> {
+/// Before any key is read: no core file and no debugger of the same user shows it, and connections, so many of each
+/// listener, do not use up the descriptors that the store needs.
+pub(crate) fn close_to_others(connections: u32) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < OPEN_FILES {
-        setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard)?;
+    let wanted = LISTENERS * u64::from(connections) + OTHER_FILES;
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
     }
     Ok(())
 }

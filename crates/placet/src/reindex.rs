@@ -57,7 +57,8 @@ async fn alone(config: &Config, nobody: Failure) -> Result<ReindexResult, Failur
     if !config.dir.join("placet.db").exists() {
         return Err(nobody);
     }
-    machine::close_to_others().map_err(|error| Failure::of(Exit::Configuration, &error))?;
+    machine::close_to_others(config.limits.connections)
+        .map_err(|error| Failure::of(Exit::Configuration, &error))?;
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let store = up::open_store(&config.dir, config, &clock, &entropy)
         .map_err(|error| Failure::of(Exit::Configuration, &error))?;

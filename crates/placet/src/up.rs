@@ -106,7 +106,7 @@ struct FirstStart {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError> {
-    machine::close_to_others().map_err(UpError::Process)?;
+    machine::close_to_others(config.limits.connections).map_err(UpError::Process)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let data = data_directory(&config.dir)?;
@@ -150,7 +150,9 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         Ready { agents: agents_url.as_str(), reviewers: reviewers_url.as_str(), first, machine, data: &data };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
 
-    let limits = Limits::default();
+    // Where the machine cannot count so far, there are fewer to be had anyway.
+    let connections_max = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
+    let limits = Limits { connections_max, ..Limits::default() };
     let reconcilers = tokio::spawn({
         let (broker, stopping) = (broker.clone(), stopping.clone());
         async move { broker.run(stopping).await }

@@ -148,6 +148,13 @@ pub(crate) const KEYS: &[Key] = &[
         Some("120"),
         "Reviews that one credential may ask for, an hour.",
     ),
+    key(
+        "limits.connections",
+        Kind::Count,
+        Some("4096"),
+        "Connections that each door holds open at one time, whoever they are of; beyond it new ones wait. Every caller \
+         that waits for a decision holds one, and the process may need as many open files.",
+    ),
     key("lifetimes.grant", Kind::Duration, Some("15m"), "How long a grant may be claimed."),
     key(
         "lifetimes.lease",

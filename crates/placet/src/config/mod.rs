@@ -143,6 +143,8 @@ pub(crate) struct Limits {
     pub(crate) pending: u32,
     /// Reviews asked for, an hour.
     pub(crate) reviews_per_hour: u32,
+    /// Open connections of each door.
+    pub(crate) connections: u32,
 }
 
 /// How long things live.
@@ -249,6 +251,7 @@ impl Config {
                 calls_per_minute: settings.count("limits.calls_per_minute")?,
                 pending: settings.count("limits.pending")?,
                 reviews_per_hour: settings.count("limits.reviews_per_hour")?,
+                connections: settings.count("limits.connections")?,
             },
             lifetimes: Lifetimes {
                 grant: settings.duration("lifetimes.grant")?,
