@@ -54,7 +54,8 @@ struct Absence {
 const ABSENCES: [Absence; 7] = [
     Absence {
         packages: &["rusqlite", "tokio-postgres", "deadpool-postgres"],
-        only_in: &[STORE],
+        // Bench inserts bare rows: the floor that the store is measured against.
+        only_in: &[STORE, BENCH],
         why: "no SQL outside store",
     },
     Absence {

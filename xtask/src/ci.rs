@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::exec::{Failure, Machine, Result, say};
-use crate::{arrows, dependencies, generate, setup, text};
+use crate::{arrows, bench, dependencies, generate, setup, text};
 
 /// Directories whose children are bundles: what `placet up --starter` unpacks, and what the examples bring along.
 const BUNDLES: [(&str, &str); 2] = [("crates/placet/starters", ""), ("examples", "policy")];
@@ -20,7 +20,7 @@ pub(crate) struct Stage {
 /// What the summary says about a stage that passed, for instance how many tests ran.
 type Note = String;
 
-pub(crate) const STAGES: [Stage; 11] = [
+pub(crate) const STAGES: [Stage; 12] = [
     Stage { name: "setup", about: "install what is missing", run: |m| quiet(setup::run(m)) },
     Stage { name: "fmt", about: "every file is formatted", run: |m| quiet(fmt(m)) },
     Stage { name: "text", about: "no file contains what it must not", run: |m| quiet(text::check(m)) },
@@ -43,6 +43,11 @@ pub(crate) const STAGES: [Stage; 11] = [
         run: policy,
     },
     Stage { name: "generated", about: "generated files are up to date", run: |m| quiet(generate::check(m)) },
+    Stage {
+        name: "bench",
+        about: "the benchmarks run, with sizes that measure nothing",
+        run: |m| quiet(bench::smoke(m)),
+    },
     Stage { name: "browser", about: "the inbox in a real browser, on the real binary", run: browser },
 ];
 

@@ -1,9 +1,11 @@
-//! Project chores: `cargo xtask ci` is the test command, `generate` keeps committed files true, `setup` installs.
+//! Project chores: `cargo xtask ci` is the test command, `generate` keeps committed files true, `setup` installs, `bench`
+//! measures.
 //!
 //! Knows the workspace from outside, through cargo, files and the built binary, and depends on no crate of ours:
 //! it judges their arrows and could not do so from inside.
 
 mod arrows;
+mod bench;
 mod ci;
 mod dependencies;
 mod exec;
@@ -23,6 +25,8 @@ usage: cargo xtask COMMAND
   ci [--only STAGE | --from STAGE | --list]   install what is missing, then run every check
   setup                                       only install what the checks need
   generate [--check]                          write the generated files, or say which are out of date
+  bench [NAME…] [--quick] [--profile NAME] [--json FILE] [--markdown] [--list]
+                                              measure, and with --markdown write docs/benchmarks.md
 ";
 
 fn main() -> ExitCode {
@@ -63,6 +67,9 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
         ["setup"] => setup::run(&machine)?,
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,
+        ["bench", options @ ..] => {
+            bench::run(&machine, &bench::Options::parse(options).map_err(Stop::Usage)?)?
+        }
         ["help" | "--help" | "-h"] => print!("{USAGE}"),
         [] => return Err(Stop::Usage("no command given".to_owned())),
         other => return Err(Stop::Usage(format!("unknown command: {}", other.join(" ")))),
