@@ -94,7 +94,7 @@ fn what_a_program_wrote_is_shown_kept_and_proven() {
     let own = placet.cli(["review", "recording", &id]).env("PLACET_PERSON_TOKEN", &token);
     let own = own.env("PLACET_REVIEWERS_URL", &placet.ready.reviewers).run();
     assert_eq!(own.stdout, cast.body, "{own:?}");
-    let page = ada.cookie.get("/audit").expect(200).text();
+    let page = ada.cookie.get("/audit/entries").expect(200).text();
     assert!(page.contains("exported the recording of a request"), "taking it out is on record");
 
     // In a bundle it is proven; another one is none, and an erased one is missing without being a lie.
