@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use placet_core::action::PepKind;
 use placet_core::c14n::Value;
 use placet_core::digest::BundleDigest;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,32 @@ pub struct InvitationDocument {
 pub struct AgentCredential {
     /// Which.
     pub agent: AgentDocument,
+    /// Its token.
+    pub token: String,
+}
+
+/// An enforcement point with a credential of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PepDocument {
+    /// Which.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `command` or `mcp`.
+    pub kind: String,
+    /// The person who answers for it, by name.
+    pub sponsor: String,
+    /// Whether it may act.
+    pub active: bool,
+    /// When it was added.
+    pub created_at: String,
+}
+
+/// An enforcement point with its bearer token, shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PepCredential {
+    /// Which.
+    pub pep: PepDocument,
     /// Its token.
     pub token: String,
 }
@@ -210,6 +237,44 @@ impl NewAgentRequest {
             ("owners", texts(&self.owners)),
             ("acts_for", texts(&self.acts_for)),
             ("groups", texts(&self.groups)),
+        ])
+        .canonical()
+    }
+}
+
+/// An enforcement point to add.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewPepRequest {
+    /// Its name.
+    pub name: String,
+    /// What it intercepts.
+    pub kind: PepKind,
+    /// Who answers for it, by id or name.
+    pub sponsor: String,
+}
+
+impl NewPepRequest {
+    /// Reads a body.
+    pub fn from_json(body: &[u8]) -> Result<Self, InputError> {
+        let mut members = Members::of_body(body)?;
+        let kind = PepKind::parse(&members.text("kind", NAME_BYTES_MAX)?)
+            .filter(|kind| *kind != PepKind::External)
+            .ok_or_else(|| members.refuse("kind", "bad_value", "Write command or mcp."))?;
+        let read = NewPepRequest {
+            name: members.text("name", NAME_BYTES_MAX)?,
+            kind,
+            sponsor: members.text("sponsor", NAME_BYTES_MAX)?,
+        };
+        members.end()?;
+        Ok(read)
+    }
+
+    /// The body that reads back as this.
+    pub fn to_json(&self) -> String {
+        Value::object([
+            ("name", Value::string(self.name.clone())),
+            ("kind", Value::string(self.kind.as_str())),
+            ("sponsor", Value::string(self.sponsor.clone())),
         ])
         .canonical()
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!  agents' door      intake ──► SubmitRequest, CommandIntake … ──► server, gateway
 //!                    request ◄── RequestDocument
+//!                    pep    ◄─► what an enforcement point elsewhere needs
 //!  reviewers' door   review ◄── ReviewDocument      vote ──► VoteRequest
 //!                    entry  ◄── EntryDocument
 //!  both              problem ◄── Problem
@@ -20,6 +21,7 @@ pub mod client;
 pub mod command;
 pub mod entry;
 pub mod intake;
+pub mod pep;
 pub mod policy;
 pub mod problem;
 pub mod read;

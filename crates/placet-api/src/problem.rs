@@ -35,6 +35,10 @@ pub struct Problem {
     /// The action request that the call does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// When to try again. It travels in the header `Retry-After`, where the client reads it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub retry_after_seconds: Option<u64>,
 }
 
 /// What the URIs of problems start with.
@@ -53,6 +57,7 @@ impl Problem {
             request_id: String::new(),
             pointer: None,
             request: None,
+            retry_after_seconds: None,
         }
     }
 

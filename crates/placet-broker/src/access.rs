@@ -1,4 +1,4 @@
-//! Who is at the door: bearer tokens of agents and persons, sign-in links, sessions.
+//! Who is at the door: bearer tokens of agents, enforcement points and persons, sign-in links, sessions.
 //!
 //! Every credential is 256 random bits that placet keeps only as a SHA-256. A prefix tells people and scanners what it
 //! is; what it opens is decided by the table it is found in, so no credential opens both doors.
@@ -39,6 +39,8 @@ impl std::fmt::Debug for Credential {
 
 /// What starts an agent's token.
 pub const AGENT_PREFIX: &str = "placet_agent_";
+/// What starts the token of an enforcement point.
+pub const PEP_PREFIX: &str = "placet_pep_";
 /// What starts a person's API token.
 pub const PERSON_PREFIX: &str = "placet_person_";
 /// What starts the secret of a sign-in link.
@@ -263,7 +265,7 @@ fn signed(kind: Kind, session: &Session) -> Draft {
         .commit("minted_by_uid", Value::integer(i64::from(session.minted_by.uid)))
 }
 
-fn hash_of(credential: &str, prefix: &str) -> Result<Sha256Digest, CallError> {
+pub(crate) fn hash_of(credential: &str, prefix: &str) -> Result<Sha256Digest, CallError> {
     if credential.len() > CREDENTIAL_MAX || !credential.starts_with(prefix) {
         return Err(CallError::Unauthenticated);
     }

@@ -245,7 +245,7 @@ pub(crate) fn card(request: &Request, snapshot: &Snapshot) -> Card {
         grade: request.grade.as_str().to_owned(),
         grade_note: grade_note(request.grade).to_owned(),
         pep: action.pep.as_str().to_owned(),
-        target: visible(&action.target),
+        target: target(request, snapshot),
         arguments: flattened(&action.arguments),
         facts: fact_lines(&facts),
         pins: pin_lines(action),
@@ -256,6 +256,15 @@ pub(crate) fn card(request: &Request, snapshot: &Snapshot) -> Card {
         expires_at: request.deadline().map(|deadline| deadline.to_string()),
         bundle: request.decision.bundle.to_string(),
         canonical: visible(request.canonical.as_str()),
+    }
+}
+
+/// What the enforcement point would talk to, with the name of one that stands elsewhere.
+fn target(request: &Request, snapshot: &Snapshot) -> String {
+    let target = visible(&request.action.target);
+    match request.taken_in_by.and_then(|pep| snapshot.directory.peps.get(&pep)) {
+        Some(pep) => format!("{target} ({})", visible(&pep.name)),
+        None => target,
     }
 }
 

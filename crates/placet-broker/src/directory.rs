@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use placet_core::c14n::Value;
 use placet_core::directory::{
-    Agent, AgentKind, Directory, GroupName, Invitation, Operator, Person, PersonToken, Status,
+    AccessEnd, Agent, AgentKind, Directory, GroupName, Invitation, Operator, Person, PersonToken, Status,
 };
 use placet_core::entry::{Draft, Kind};
-use placet_core::id::{AgentId, InvitationId, PersonId, TokenId};
+use placet_core::id::{AgentId, InvitationId, PepId, PersonId, TokenId};
 use placet_core::time::Timestamp;
 use placet_store::{Requires, Transition, Write};
 
@@ -108,7 +108,7 @@ impl Broker {
         let person = find_person(&directory, who)?;
         // The person is written as they are, which moves the directory's epoch: what an ended session is doing right now
         // is decided anew, and refused.
-        let ends = vec![Write::EndAccess(person.id), Write::Person(person.clone())];
+        let ends = vec![Write::EndAccess(person.id, AccessEnd::Invited), Write::Person(person.clone())];
         self.mint_link(operator, &directory, person, ends).await
     }
 
@@ -158,7 +158,7 @@ impl Broker {
         person.operator_uid = None;
         let draft = drafts::operated(Kind::PersonChanged, operator, ("person", person.id.to_string()))
             .verdict("disabled");
-        let writes = vec![Write::EndAccess(person.id), Write::Person(person.clone())];
+        let writes = vec![Write::EndAccess(person.id, AccessEnd::Disabled), Write::Person(person.clone())];
         self.change(&directory, writes, draft).await?;
         Ok(person)
     }
@@ -352,14 +352,19 @@ impl Broker {
     }
 
     /// Writes a change of the directory that was decided on this snapshot of it.
-    async fn change(&self, directory: &Directory, writes: Vec<Write>, draft: Draft) -> Result<(), CallError> {
+    pub(crate) async fn change(
+        &self,
+        directory: &Directory,
+        writes: Vec<Write>,
+        draft: Draft,
+    ) -> Result<(), CallError> {
         let requires = vec![Requires::DirectoryEpoch(directory.epoch)];
         let entries = vec![self.seal(draft)];
         self.commit_once(Transition { requires, writes, entries }).await.map(drop)
     }
 }
 
-fn taken(name: &str) -> CallError {
+pub(crate) fn taken(name: &str) -> CallError {
     CallError::Conflict {
         code: "name_taken",
         message: format!("{} is taken already. Choose another name.", placet_core::text::visible(name)),
@@ -367,13 +372,13 @@ fn taken(name: &str) -> CallError {
     }
 }
 
-fn checked_name(name: &str) -> Result<String, CallError> {
+pub(crate) fn checked_name(name: &str) -> Result<String, CallError> {
     let name = name.trim();
     if name.is_empty() || name.len() > NAME_MAX || placet_core::text::visible(name) != name {
         return Err(CallError::invalid("bad_name", "write 1 to 200 visible characters", "/name"));
     }
     // Ids and names stand in the same places: a name that reads like an id would be taken for whose it is.
-    if PersonId::parse(name).is_ok() || AgentId::parse(name).is_ok() {
+    if PersonId::parse(name).is_ok() || AgentId::parse(name).is_ok() || PepId::parse(name).is_ok() {
         return Err(CallError::invalid("bad_name", "a name must not be written like an id", "/name"));
     }
     Ok(name.to_owned())
@@ -401,7 +406,7 @@ fn group_list(groups: &BTreeSet<GroupName>) -> Value {
 }
 
 /// An active person by id, or by name if only one has it.
-fn find_person(directory: &Directory, who: &str) -> Result<Person, CallError> {
+pub(crate) fn find_person(directory: &Directory, who: &str) -> Result<Person, CallError> {
     let active = directory.people.values().filter(|person| person.status == Status::Active);
     only(active.filter(|person| person.id.to_string() == who || person.name == who))
 }
@@ -412,7 +417,7 @@ fn find_agent(directory: &Directory, which: &str) -> Result<Agent, CallError> {
     only(active.filter(|agent| agent.id.to_string() == which || agent.name == which))
 }
 
-fn only<'a, T: Clone + 'a>(mut found: impl Iterator<Item = &'a T>) -> Result<T, CallError> {
+pub(crate) fn only<'a, T: Clone + 'a>(mut found: impl Iterator<Item = &'a T>) -> Result<T, CallError> {
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one.clone()),
         (Some(_), Some(_)) => Err(ambiguous()),

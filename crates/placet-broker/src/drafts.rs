@@ -2,11 +2,11 @@
 //!
 //! In clear stands what completeness checks need. Who, what, why and every digest are commitments.
 
-use placet_core::action::Principal;
+use placet_core::action::{Executor, Principal};
 use placet_core::c14n::Value;
 use placet_core::decision::{Decision, Effect};
 use placet_core::digest::Sha256Digest;
-use placet_core::directory::Operator;
+use placet_core::directory::{EndedAccess, Operator};
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::PersonId;
 use placet_core::request::{Execution, Outcome, Recording, Request};
@@ -20,6 +20,11 @@ fn text(text: impl Into<String>) -> Value {
 
 fn maybe(value: Option<&Untrusted>) -> Value {
     value.map_or(Value::Null, |value| text(value.as_raw()))
+}
+
+/// Which enforcement point, beside its kind: null for the one in placet's own process.
+fn enforcer(executor: Executor) -> Value {
+    executor.pep.map_or(Value::Null, |pep| text(pep.to_string()))
 }
 
 /// The word for what a decision said.
@@ -61,6 +66,7 @@ pub(crate) fn received(request: &Request, judgement: &Judgement) -> Draft {
         .commit("on_behalf_of", text(request.action.chain.on_behalf_of.to_string()))
         .commit("resource", text(request.action.resource.visible()))
         .commit("pep", text(request.action.pep.as_str()))
+        .commit("taken_in_by", enforcer(request.executor()))
         .commit("target", text(&request.action.target))
         .commit("grade", text(request.grade.as_str()))
         .commit("justification", maybe(request.justification.as_ref()))
@@ -133,6 +139,26 @@ pub(crate) fn vote_refused(
         .commit("channel", text(channel))
 }
 
+/// Somebody tried to vote with what lets nobody in any more: one entry a minute stands for all tries.
+pub(crate) fn ended_vote_refused(
+    request: &Request,
+    ended: &EndedAccess,
+    code: &'static str,
+    channel: &'static str,
+    refused: u32,
+) -> Draft {
+    Draft::new(Kind::VoteRefused)
+        .about(request)
+        .verdict(code)
+        .commit("digest", text(request.canonical.digest().to_string()))
+        .commit("person", text(ended.person.to_string()))
+        .commit("evidence", evidence_value(ended.evidence))
+        .commit("ended", text(ended.why.as_str()))
+        .commit("ended_at", text(ended.ended_at.to_string()))
+        .commit("channel", text(channel))
+        .commit("refused", Value::integer(i64::from(refused)))
+}
+
 /// An execution began: from here on the action may happen.
 pub(crate) fn started(request: &Request, execution: &Execution, judgement: &Judgement) -> Draft {
     Draft::new(Kind::ExecutionStarted)
@@ -142,17 +168,20 @@ pub(crate) fn started(request: &Request, execution: &Execution, judgement: &Judg
         .commit("digest", text(request.canonical.digest().to_string()))
         .commit("execution", text(execution.id.to_string()))
         .commit("executor", text(execution.executor.as_str()))
+        .commit("taken_in_by", enforcer(request.executor()))
         .commit("lease_until", text(execution.lease_until.to_string()))
         .commit("decision", decision_value(judgement))
 }
 
 /// A claim was refused.
-pub(crate) fn claim_refused(request: &Request, who: &str, code: &'static str) -> Draft {
+pub(crate) fn claim_refused(request: &Request, who: &str, at: Executor, code: &'static str) -> Draft {
     Draft::new(Kind::ClaimRefused)
         .about(request)
         .verdict(code)
         .commit("digest", text(request.canonical.digest().to_string()))
         .commit("by", text(who))
+        .commit("at", text(at.kind.as_str()))
+        .commit("at_pep", enforcer(at))
 }
 
 /// An execution ended.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use placet_core::action::{PepKind, SecretVersion};
+use placet_core::action::{Executor, PepKind, SecretVersion};
 use placet_core::c14n::Value;
 use placet_core::decision::{Effect, ForbidReason};
 use placet_core::digest::{ActionDigest, Sha256Digest};
@@ -18,10 +18,10 @@ use placet_core::secret::Secret;
 use placet_core::text::Untrusted;
 use placet_core::time::Timestamp;
 use placet_store::{PAGE_MAX, RequestFilter, Requires, Transition, Write};
-use tracing::warn;
 
 use crate::error::{Attempt, CallError, rejected};
 use crate::intake::Caller;
+use crate::peps::{Enforcer, admits};
 use crate::{Broker, Seen, attempts, drafts, successor};
 
 /// A claimed grant.
@@ -33,6 +33,18 @@ pub struct ClaimedGrant {
     pub canonical: String,
     /// Until when an outcome is waited for.
     pub outcome_deadline: Timestamp,
+}
+
+impl ClaimedGrant {
+    /// The answer to whoever holds an execution under this claim: as long as there is one, it is the same.
+    pub(crate) fn held(request: &Request, claim: Sha256Digest) -> Option<Self> {
+        let held = request.holds_claim(claim)?;
+        Some(ClaimedGrant {
+            execution: held.id,
+            canonical: request.canonical.as_str().to_owned(),
+            outcome_deadline: held.lease_until,
+        })
+    }
 }
 
 /// An outcome as a caller reports it.
@@ -106,13 +118,13 @@ impl Broker {
     ) -> Result<ClaimedGrant, CallError> {
         self.take_call(caller.principal).await?;
         let seen = self.request_of(caller, id).await?;
-        self.claim_as(PepKind::External, caller, &seen.stored.request, digest, claim).await
+        self.claim_as(&PepKind::External.into(), caller, &seen.stored.request, digest, claim).await
     }
 
-    /// One of our enforcement points claims the grant of a request that it intercepted from this caller.
+    /// An enforcement point claims the grant of a request that it took in from this caller.
     pub async fn claim_for(
         &self,
-        pep: PepKind,
+        enforcer: &Enforcer,
         caller: &Caller,
         id: RequestId,
         claim: &str,
@@ -120,12 +132,12 @@ impl Broker {
         self.take_call(caller.principal).await?;
         let seen = self.request_of(caller, id).await?;
         let digest = seen.stored.request.canonical.digest().to_string();
-        self.claim_as(pep, caller, &seen.stored.request, &digest, claim).await
+        self.claim_as(enforcer, caller, &seen.stored.request, &digest, claim).await
     }
 
     async fn claim_as(
         &self,
-        pep: PepKind,
+        enforcer: &Enforcer,
         caller: &Caller,
         request: &Request,
         digest: &str,
@@ -134,11 +146,9 @@ impl Broker {
         let id = request.id;
         let digest = ActionDigest::parse(digest)
             .map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/digest"))?;
-        if claim.is_empty() || claim.len() > CLAIM_MAX {
-            return Err(CallError::invalid("bad_claim", "write 1 to 255 bytes", "/claim"));
-        }
-        let claim = Sha256Digest::of(claim.as_bytes());
-        let refusal = if pep != request.action.pep {
+        let claim = checked_claim(claim)?;
+        let at = enforcer.executor();
+        let refusal = if !enforcer.took_in(request) {
             Some(rejected(Rejection::NotTheExecutor, id))
         } else if digest != request.canonical.digest() {
             Some(CallError::conflict("other_digest", "The claim names another action.", id))
@@ -146,21 +156,21 @@ impl Broker {
             None
         };
         if let Some(error) = refusal {
-            return Err(self.claim_refused(request, error).await);
+            return Err(self.claim_refused(request, at, error).await);
         }
         let _turn = self.0.locks.lock(id.as_bytes()).await;
-        match attempts(|| self.try_claim(pep, caller, id, claim)).await {
+        match attempts(|| self.try_claim(enforcer, caller, id, claim)).await {
             Err(error @ (CallError::Conflict { .. } | CallError::Unauthenticated)) => {
-                Err(self.claim_refused(request, error).await)
+                Err(self.claim_refused(request, at, error).await)
             }
             answer => answer,
         }
     }
 
     /// Records a refused claim, and gives the refusal back.
-    async fn claim_refused(&self, request: &Request, error: CallError) -> CallError {
+    async fn claim_refused(&self, request: &Request, at: Executor, error: CallError) -> CallError {
         let by = request.requester().to_string();
-        let entry = self.seal(drafts::claim_refused(request, &by, error.code()));
+        let entry = self.seal(drafts::claim_refused(request, &by, at, error.code()));
         match self.commit_once(Transition { entries: vec![entry], ..Transition::default() }).await {
             Ok(_) => error,
             Err(unavailable) => unavailable,
@@ -169,26 +179,22 @@ impl Broker {
 
     async fn try_claim(
         &self,
-        pep: PepKind,
+        enforcer: &Enforcer,
         caller: &Caller,
         id: RequestId,
         claim: Sha256Digest,
     ) -> Result<ClaimedGrant, Attempt> {
         let request = self.stored(id).await?.request;
         let snapshot = self.snapshot().await?;
+        snapshot.admits_enforcer(enforcer)?;
         // A grant is its principal's, not its credential's: after a rotation the new token claims it, and the old one
         // nothing, also if it passed the door just before. One who may not act at all is left to the third decision,
         // which ends the grant.
         if snapshot.directory.active_agent(caller.agent.id).is_some() {
             snapshot.admits(caller)?;
         }
-        if let Some(execution) = request.holds_claim(claim) {
-            // The same claim gets the same answer, as long as there is something to answer.
-            return Ok(ClaimedGrant {
-                execution: execution.id,
-                canonical: request.canonical.as_str().to_owned(),
-                outcome_deadline: execution.lease_until,
-            });
+        if let Some(held) = ClaimedGrant::held(&request, claim) {
+            return Ok(held);
         }
         let (version, deadline) = (request.version, request.deadline());
         if request.status() == Status::Granted {
@@ -220,7 +226,7 @@ impl Broker {
         let execution = ExecutionId::new(snapshot.now, self.0.entropy.as_ref());
         let lifetimes = self.0.config.lifetimes;
         let next = request
-            .claim(judgement.decision.clone(), execution, claim, pep, lifetimes, snapshot.now)
+            .claim(judgement.decision.clone(), execution, claim, enforcer.executor(), lifetimes, snapshot.now)
             .map_err(|rejection| rejected(rejection, id))?;
         let Some(held) = next.execution().cloned() else {
             return Err(Attempt::Failed(CallError::Internal(
@@ -240,15 +246,17 @@ impl Broker {
     /// that holds the execution, and only as long as it holds it.
     pub async fn secrets_for(
         &self,
+        enforcer: &Enforcer,
         id: RequestId,
         execution: ExecutionId,
     ) -> Result<BTreeMap<String, Secret>, CallError> {
         self.trusted().await?;
+        admits(&*self.directory().await?, enforcer)?;
         let request = self.stored(id).await?.request;
         let held = request.execution().filter(|held| held.id == execution);
         let held = held.filter(|_| request.status() == Status::Executing);
         let held = held.ok_or_else(|| rejected(Rejection::OtherExecution, id))?;
-        if held.executor == PepKind::External {
+        if held.executor == PepKind::External || !enforcer.took_in(&request) {
             return Err(rejected(Rejection::NotTheExecutor, id));
         }
         if self.now() >= held.lease_until {
@@ -269,6 +277,15 @@ impl Broker {
         Ok(secrets)
     }
 
+    /// Whether every secret that the request was pinned with is still there.
+    pub(crate) async fn has_secrets(&self, request: &Request) -> Result<bool, CallError> {
+        match self.secrets_of(request).await {
+            Ok(_) => Ok(true),
+            Err(CallError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The agent reports what became of its own external execution. It is the agent's word.
     pub async fn report_outcome(
         &self,
@@ -282,21 +299,24 @@ impl Broker {
             return Err(rejected(Rejection::NotTheExecutor, id));
         }
         let (execution, ended) = checked(report)?;
-        self.complete(id, execution, ended, Reporter::Agent).await
+        self.complete(&PepKind::External.into(), id, execution, ended, Reporter::Agent).await
     }
 
-    /// One of our enforcement points reports what became of an execution.
+    /// An enforcement point reports what became of an execution of its own.
     pub async fn complete_for(
         &self,
+        enforcer: &Enforcer,
         id: RequestId,
         execution: ExecutionId,
         ended: Ended,
     ) -> Result<Seen, CallError> {
-        self.complete(id, execution, ended, Reporter::Placet).await
+        let ended = checked_end(ended)?;
+        self.complete(enforcer, id, execution, ended, Reporter::Placet).await
     }
 
     async fn complete(
         &self,
+        enforcer: &Enforcer,
         id: RequestId,
         execution: ExecutionId,
         ended: Ended,
@@ -310,7 +330,7 @@ impl Broker {
             truncated: recorded.truncated,
         });
         attempts(|| async {
-            let request = self.stored(id).await?.request;
+            let request = self.held_by(enforcer, id).await?;
             let now = self.now();
             let outcome = Outcome {
                 summary: Untrusted::new(ended.summary.clone()),
@@ -374,8 +394,18 @@ impl Broker {
         Ok(seen)
     }
 
-    /// Every execution that this kind of enforcement point holds, and whose it is.
-    pub async fn executions_of(&self, pep: PepKind) -> Result<Vec<(RequestId, ExecutionId)>, CallError> {
+    /// A request that this enforcement point took in. Nobody else's is there for it.
+    async fn held_by(&self, enforcer: &Enforcer, id: RequestId) -> Result<Request, CallError> {
+        admits(&*self.directory().await?, enforcer)?;
+        let request = self.stored(id).await?.request;
+        if enforcer.took_in(&request) { Ok(request) } else { Err(CallError::NotFound) }
+    }
+
+    /// Every execution that this enforcement point holds, and whose it is.
+    pub async fn executions_of(
+        &self,
+        enforcer: &Enforcer,
+    ) -> Result<Vec<(RequestId, ExecutionId)>, CallError> {
         let mut held = Vec::new();
         let mut before = None;
         loop {
@@ -384,42 +414,47 @@ impl Broker {
             let page = self.0.views.requests(filter).await?;
             let Some(last) = page.last() else { return Ok(held) };
             before = Some(last.request.id);
-            let of_pep =
-                page.iter().map(|stored| &stored.request).filter(|request| request.action.pep == pep);
-            held.extend(of_pep.filter_map(|request| Some((request.id, request.execution()?.id))));
+            let own = page.iter().map(|stored| &stored.request).filter(|request| enforcer.took_in(request));
+            held.extend(own.filter_map(|request| Some((request.id, request.execution()?.id))));
         }
     }
 
-    /// After a restart: executions that this process's enforcement points held ended with it, and nobody knows how.
-    /// Whatever they left running has to be gone before this is called. One that cannot be written stays executing until
-    /// its lease runs out.
-    pub async fn abandon_executions(&self, pep: PepKind, why: &str) -> Result<usize, CallError> {
-        let mut abandoned = 0;
-        for (id, _) in self.executions_of(pep).await? {
-            let _turn = self.0.locks.lock(id.as_bytes()).await;
-            match attempts(|| self.try_abandon(id, why)).await {
-                Ok(()) => abandoned += 1,
-                Err(CallError::Conflict { .. }) => {}
-                Err(error) => {
-                    warn!(request.id = %id, error = %error, "an execution could not be abandoned");
-                }
+    /// An execution of this enforcement point ended with the process that held it, and nobody knows how. Whatever it left
+    /// running has to be gone before this is called. One that cannot be written stays executing until its lease runs out.
+    pub async fn abandon(
+        &self,
+        enforcer: &Enforcer,
+        id: RequestId,
+        execution: ExecutionId,
+        why: &str,
+    ) -> Result<(), CallError> {
+        if why.is_empty() || why.len() > SUMMARY_MAX {
+            return Err(CallError::invalid("summary_too_long", "write 1 to 4096 bytes", "/why"));
+        }
+        let _turn = self.0.locks.lock(id.as_bytes()).await;
+        attempts(|| async {
+            let request = self.held_by(enforcer, id).await?;
+            if request.execution().is_none_or(|held| held.id != execution) {
+                return Err(Attempt::Failed(rejected(Rejection::OtherExecution, id)));
             }
-        }
-        Ok(abandoned)
+            let version = request.version;
+            let next = request.abandon(why, self.now()).map_err(|rejection| rejected(rejection, id))?;
+            let ended = next.execution().zip(next.outcome());
+            let entries = ended.map(|(held, outcome)| self.seal(drafts::finished(&next, held, outcome)));
+            let entries = entries.into_iter().collect();
+            let writes = vec![successor(version, next)];
+            self.commit(Transition { requires: Vec::new(), writes, entries }).await.map(drop)
+        })
+        .await
     }
+}
 
-    async fn try_abandon(&self, id: RequestId, why: &str) -> Result<(), Attempt> {
-        let request = self.stored(id).await?.request;
-        let version = request.version;
-        let next = request.abandon(why, self.now()).map_err(|rejection| rejected(rejection, id))?;
-        let ended = next.execution().zip(next.outcome());
-        let entries = ended
-            .map(|(held, outcome)| self.seal(drafts::finished(&next, held, outcome)))
-            .into_iter()
-            .collect();
-        let writes = vec![successor(version, next)];
-        self.commit(Transition { requires: Vec::new(), writes, entries }).await.map(drop)
+/// A claim value's hash: what is stored of it.
+pub(crate) fn checked_claim(claim: &str) -> Result<Sha256Digest, CallError> {
+    if claim.is_empty() || claim.len() > CLAIM_MAX {
+        return Err(CallError::invalid("bad_claim", "write 1 to 255 bytes", "/claim"));
     }
+    Ok(Sha256Digest::of(claim.as_bytes()))
 }
 
 /// The same report came before: it gets the same answer.
@@ -444,22 +479,32 @@ fn checked(report: OutcomeReport) -> Result<(ExecutionId, Ended), CallError> {
         .map_err(|error| CallError::invalid("bad_execution", error.to_string(), "/execution_id"))?;
     let kind = OutcomeKind::parse(&report.outcome)
         .ok_or_else(|| CallError::invalid("bad_outcome", "write succeeded, failed or unknown", "/outcome"))?;
-    if report.summary.len() > SUMMARY_MAX {
+    let result = report.result_digest.as_deref().map(Sha256Digest::parse).transpose();
+    let result =
+        result.map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/result_digest"))?;
+    Ok((
+        execution,
+        checked_end(Ended {
+            kind,
+            summary: report.summary,
+            measures: report.measures,
+            result,
+            recording: None,
+        })?,
+    ))
+}
+
+fn checked_end(ended: Ended) -> Result<Ended, CallError> {
+    if ended.summary.len() > SUMMARY_MAX {
         return Err(CallError::invalid("summary_too_long", "at most 4096 bytes", "/summary"));
     }
-    let names_fit = report.measures.keys().all(|name| !name.is_empty() && name.len() <= MEASURE_NAME_MAX);
-    if report.measures.len() > MEASURES_MAX || !names_fit {
+    let names_fit = ended.measures.keys().all(|name| !name.is_empty() && name.len() <= MEASURE_NAME_MAX);
+    if ended.measures.len() > MEASURES_MAX || !names_fit {
         return Err(CallError::invalid(
             "bad_measures",
             "at most 32 with names of 1 to 64 bytes",
             "/measures",
         ));
     }
-    let result = report.result_digest.as_deref().map(Sha256Digest::parse).transpose();
-    let result =
-        result.map_err(|error| CallError::invalid("bad_digest", error.to_string(), "/result_digest"))?;
-    Ok((
-        execution,
-        Ended { kind, summary: report.summary, measures: report.measures, result, recording: None },
-    ))
+    Ok(ended)
 }

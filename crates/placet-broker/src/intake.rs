@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use placet_core::action::{
-    ActionName, ActionRequest, ActorChain, Canonical, Facts, Grade, PepKind, Pins, Principal, ResourceRef,
+    ActionName, ActionRequest, ActorChain, Canonical, Executor, Facts, Grade, PepKind, Pins, Principal,
+    ResourceRef,
 };
 use placet_core::c14n::Value;
-use placet_core::digest::{BundleDigest, ShortCode};
+use placet_core::digest::{BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory};
 use placet_core::entry::{Draft, Kind};
-use placet_core::id::{PersonId, RequestId};
+use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::{Intake, Request, Status};
 use placet_core::retry::{KEY_BYTES_MAX, KeyRecord, Retry, Twin, retry};
 use placet_core::text::Untrusted;
@@ -19,7 +20,9 @@ use placet_policy::MapRefusal;
 use placet_store::{RequestFilter, Requires, StoredRequest, Transition, Write};
 
 use crate::error::{Attempt, CallError, rejected};
+use crate::execution::{ClaimedGrant, checked_claim};
 use crate::limits::Capped;
+use crate::peps::Enforcer;
 use crate::{Broker, Seen, Snapshot, attempts, drafts, successor};
 
 /// An agent or pipeline whose credential was checked just now.
@@ -60,9 +63,7 @@ pub struct Envelope {
 /// A call that an enforcement point of ours intercepted, already mapped and pinned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InterceptedCall {
-    /// Which kind of enforcement point.
-    pub pep: PepKind,
-    /// What it would talk to.
+    /// What it would talk to: for a command, [`Executor::runner`].
     pub target: String,
     /// The action and resource that the pins were planned for. If the mapping says something else by now, the call is
     /// refused: its secrets were chosen for this and for nothing else.
@@ -88,7 +89,7 @@ pub struct CommandGuide {
     pub runner_toml: Option<String>,
     /// Which bundle.
     pub bundle: BundleDigest,
-    /// The newest version of every stored secret.
+    /// The newest version of each stored secret that `runner.toml` names.
     pub secrets: BTreeMap<String, u32>,
 }
 
@@ -113,9 +114,12 @@ struct Call {
     action: ActionRequest,
     canonical: Canonical,
     facts: Facts,
+    executor: Executor,
     grade: Grade,
     justification: Option<Untrusted>,
     key: Option<String>,
+    /// The claim under which it starts at once if policy permits it without a review.
+    start: Option<Sha256Digest>,
 }
 
 impl Broker {
@@ -151,27 +155,58 @@ impl Broker {
                 arguments: call.arguments.clone(),
                 pins: Pins::default(),
             };
-            let call = checked(action, facts, Grade::Advisory, &call.envelope)?;
+            let executor = PepKind::External.into();
+            let call = checked(action, facts, executor, Grade::Advisory, &call.envelope)?;
             self.take_in(caller, call, snapshot).await
         })
         .await
     }
 
-    /// Takes a call in that one of our enforcement points intercepted and would carry out.
+    /// Takes a call in that this enforcement point intercepted and would carry out.
     pub async fn submit_command(
         &self,
+        enforcer: &Enforcer,
         caller: &Caller,
         call: InterceptedCall,
     ) -> Result<Submitted, CallError> {
+        self.intercepted(enforcer, caller, call, None).await
+    }
+
+    /// The same, for an enforcement point that holds its caller: if policy permits at once, without a review, the
+    /// execution begins in the transaction that takes the call in, under this claim value. What people have to decide on
+    /// waits for them as ever, and is claimed afterwards.
+    pub async fn submit_and_start(
+        &self,
+        enforcer: &Enforcer,
+        caller: &Caller,
+        call: InterceptedCall,
+        claim: &str,
+    ) -> Result<(Submitted, Option<ClaimedGrant>), CallError> {
+        let claim = checked_claim(claim)?;
+        let submitted = self.intercepted(enforcer, caller, call, Some(claim)).await?;
+        // A repeated call under the same key and claim gets the execution that the first one began.
+        let claimed = ClaimedGrant::held(&submitted.seen.stored.request, claim);
+        Ok((submitted, claimed))
+    }
+
+    async fn intercepted(
+        &self,
+        enforcer: &Enforcer,
+        caller: &Caller,
+        call: InterceptedCall,
+        start: Option<Sha256Digest>,
+    ) -> Result<Submitted, CallError> {
         self.take_call(caller.principal).await?;
-        if call.pep == PepKind::External {
-            // What nobody intercepted has a door of its own, with rules of its own.
-            let message = "an intercepted call comes from an enforcement point";
-            return Err(CallError::invalid("bad_pep", message, "/pep"));
+        let executor = enforcer.executor();
+        runs_commands(executor)?;
+        if call.target != executor.runner() {
+            let message = format!("this enforcement point's commands have the target {}", executor.runner());
+            return Err(CallError::invalid("bad_target", message, "/target"));
         }
         let argv = argv_of(&call.arguments)?;
         attempts(|| async {
             let snapshot = self.snapshot().await?;
+            snapshot.admits_enforcer(enforcer)?;
             let mapped = snapshot.bundle.map_command(&argv).map_err(unmapped)?;
             if (&mapped.action, &mapped.resource) != (&call.planned_for.0, &call.planned_for.1) {
                 let message = "The policy changed while this call was prepared. Try again.".to_owned();
@@ -181,28 +216,37 @@ impl Broker {
             let action = ActionRequest {
                 tenant: self.0.config.tenant.clone(),
                 chain: chain(caller, &call.envelope, &snapshot.directory)?,
-                pep: call.pep,
+                pep: executor.kind,
                 target: call.target.clone(),
                 action: mapped.action,
                 resource: mapped.resource,
                 arguments: call.arguments.clone(),
                 pins: call.pins.clone(),
             };
-            let call = checked(action, mapped.facts, call.grade, &call.envelope)?;
-            self.take_in(caller, call, snapshot).await
+            let call = checked(action, mapped.facts, executor, call.grade, &call.envelope)?;
+            self.take_in(caller, Call { start, ..call }, snapshot).await
         })
         .await
     }
 
     /// What the bundle in force says about a command, for the enforcement point that would run it.
-    pub async fn guide_command(&self, argv: &[String]) -> Result<CommandGuide, CallError> {
+    pub async fn guide_command(
+        &self,
+        enforcer: &Enforcer,
+        argv: &[String],
+    ) -> Result<CommandGuide, CallError> {
+        runs_commands(enforcer.executor())?;
         let bundle = self.bundle().await?;
         let mapped = bundle.map_command(argv).map_err(unmapped)?;
-        let secrets = self.secrets().await?.into_iter().map(|secret| (secret.name, secret.version)).collect();
+        // An enforcement point is told of no secret that its runner.toml does not name.
+        let runner_toml = bundle.runner_toml().map(str::to_owned);
+        let named = |name: &str| runner_toml.as_deref().is_some_and(|text| text.contains(name));
+        let stored = self.secrets().await?.into_iter().filter(|secret| named(&secret.name));
+        let secrets = stored.map(|secret| (secret.name, secret.version)).collect();
         Ok(CommandGuide {
             action: mapped.action,
             resource: mapped.resource,
-            runner_toml: bundle.runner_toml().map(str::to_owned),
+            runner_toml,
             bundle: bundle.digest(),
             secrets,
         })
@@ -271,6 +315,10 @@ impl Broker {
         snapshot: &Snapshot,
     ) -> Result<Submitted, Attempt> {
         let stored = self.stored(id).await?;
+        if stored.request.executor() != call.executor {
+            let message = "This action was asked for through another enforcement point. Go on there.";
+            return Err(Attempt::Failed(CallError::conflict("other_pep", message, id)));
+        }
         let entries = vec![self.seal(drafts::attached(&stored.request, call.justification.as_ref()))];
         let (mut requires, mut writes) = (snapshot.requires(), Vec::new());
         if let (Some(key), None) = (&call.key, known) {
@@ -305,11 +353,12 @@ impl Broker {
             action: call.action,
             canonical: call.canonical,
             short_code: short_code.clone(),
+            taken_in_by: call.executor.pep,
             grade: call.grade,
             justification: call.justification,
         };
-        let request =
-            Request::open(intake, judgement.decision.clone(), self.0.config.lifetimes, snapshot.now);
+        let lifetimes = self.0.config.lifetimes;
+        let mut request = Request::open(intake, judgement.decision.clone(), lifetimes, snapshot.now);
         let mut requires = snapshot.requires();
         requires.push(Requires::ShortCodeFree(short_code));
         requires.push(Requires::Twin(caller.principal, digest, twin.map(|twin| twin.request)));
@@ -320,16 +369,31 @@ impl Broker {
             self.may_ask_people(caller, snapshot.now).await?;
             requires.push(Requires::PendingBelow(caller.principal, self.0.limiter.caps().pending_max));
         }
-        let mut writes = vec![Write::Request(Box::new(request.clone()))];
+        let mut key_write = None;
         if let Some(name) = call.key {
             requires.push(Requires::Key(caller.principal, name.clone(), key.map(|key| key.request)));
             let record = KeyRecord { digest, request: id, at: snapshot.now };
-            writes.push(Write::Key(caller.principal, name, record));
+            key_write = Some(Write::Key(caller.principal, name, record));
         }
-        let entries = vec![self.seal(drafts::received(&request, &judgement))];
+        let mut entries = vec![self.seal(drafts::received(&request, &judgement))];
+        if let Some(claim) = call.start.filter(|_| request.status() == Status::Granted)
+            && self.has_secrets(&request).await?
+        {
+            // One decision stands for intake and start: both are of this moment, under this snapshot.
+            requires.extend(request.deadline().map(Requires::Before));
+            let execution = ExecutionId::new(snapshot.now, self.0.entropy.as_ref());
+            request = request
+                .claim(judgement.decision.clone(), execution, claim, call.executor, lifetimes, snapshot.now)
+                .map_err(|rejection| rejected(rejection, id))?;
+            let held = request.execution();
+            entries.extend(held.map(|held| self.seal(drafts::started(&request, held, &judgement))));
+        }
+        let mut writes = vec![Write::Request(Box::new(request.clone()))];
+        writes.extend(key_write);
         let receipt = self.commit(Transition { requires, writes, entries }).await?;
         // What was just written is in hand: reading it back would only decrypt it again.
-        let stored = StoredRequest { request, entries: vec![receipt.first_index] };
+        let entries = (receipt.first_index..receipt.first_index.saturating_add(receipt.entries)).collect();
+        let stored = StoredRequest { request, entries };
         Ok(Submitted { seen: self.seen(stored).await?, new: true })
     }
 
@@ -447,6 +511,7 @@ impl Broker {
 fn checked(
     action: ActionRequest,
     facts: Facts,
+    executor: Executor,
     grade: Grade,
     envelope: &Envelope,
 ) -> Result<Call, CallError> {
@@ -463,9 +528,11 @@ fn checked(
         action,
         canonical,
         facts,
+        executor,
         grade,
         justification: envelope.justification.clone().map(Untrusted::new),
         key: envelope.idempotency_key.clone(),
+        start: None,
     })
 }
 
@@ -493,6 +560,17 @@ fn chain(caller: &Caller, envelope: &Envelope, directory: &Directory) -> Result<
 
 fn unmapped(refusal: MapRefusal) -> CallError {
     CallError::invalid("bad_argv", refusal.to_string(), "/argv")
+}
+
+/// Only an enforcement point of that kind hands commands in: what it intercepts is its credential's, never the call's.
+fn runs_commands(executor: Executor) -> Result<(), CallError> {
+    match executor.kind {
+        PepKind::Command => Ok(()),
+        PepKind::Mcp | PepKind::External => Err(CallError::forbidden(
+            "other_kind",
+            format!("An enforcement point of kind {} hands in no commands.", executor.kind.as_str()),
+        )),
+    }
 }
 
 /// The program and its arguments of an intercepted command.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use placet_core::action::{ActionRequest, Principal};
+use placet_core::digest::Sha256Digest;
 use placet_core::id::InvitationId;
 use placet_core::time::Timestamp;
 
@@ -49,6 +50,7 @@ struct State {
     buckets: HashMap<Principal, Bucket>,
     denials: HashMap<Triple, VecDeque<Timestamp>>,
     links: HashMap<InvitationId, Refusals>,
+    ended: HashMap<Sha256Digest, Refusals>,
 }
 
 /// Refusals of one thing since the last entry about them.
@@ -128,6 +130,15 @@ impl Limiter {
             state.links.retain(|_, link| link.noted_at.is_some_and(|at| now.since(at) < SUMMARY_EVERY));
         }
         state.links.entry(link).or_default().another(now)
+    }
+
+    /// A vote with an ended session or token was refused: how many refusals the entry that is due stands for.
+    pub(crate) fn ended_vote_refused(&self, credential: Sha256Digest, now: Timestamp) -> Option<u32> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ended.len() >= REMEMBERED_MAX {
+            state.ended.retain(|_, ended| ended.noted_at.is_some_and(|at| now.since(at) < SUMMARY_EVERY));
+        }
+        state.ended.entry(credential).or_default().another(now)
     }
 
     /// Remembers a denial.

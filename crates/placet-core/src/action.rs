@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::c14n::Value;
 use crate::digest::{ActionDigest, Sha256Digest};
-use crate::id::{AgentId, PersonId};
+use crate::id::{AgentId, PepId, PersonId};
 
 /// A dotted name of an action, `data.export`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -176,6 +176,30 @@ impl PepKind {
     }
 }
 
+/// One enforcement point: its kind, and which one of that kind it is. Who took a call in is who carries it out, and
+/// nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Executor {
+    /// Its kind.
+    pub kind: PepKind,
+    /// Its credential's id; none for the one in placet's own process, and for the agent itself.
+    pub pep: Option<PepId>,
+}
+
+impl Executor {
+    /// What a command's request names as its target: which runner would execute it.
+    pub fn runner(self) -> String {
+        self.pep.map_or_else(|| "runner:local".to_owned(), |pep| format!("runner:{pep}"))
+    }
+}
+
+impl From<PepKind> for Executor {
+    /// The one in placet's own process.
+    fn from(kind: PepKind) -> Self {
+        Executor { kind, pep: None }
+    }
+}
+
 /// How far an enforcement point can be trusted to enforce.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Grade {
@@ -294,7 +318,7 @@ pub struct ActionRequest {
     pub chain: ActorChain,
     /// Through which kind of enforcement point.
     pub pep: PepKind,
-    /// What the enforcement point would talk to: `runner:local`, `external`, an upstream's name.
+    /// What the enforcement point would talk to: `runner:local`, `runner:pep_…`, `external`, an upstream's name.
     pub target: String,
     /// What would be done.
     pub action: ActionName,
@@ -410,7 +434,8 @@ impl ActionRequest {
 }
 
 impl Pins {
-    fn to_value(&self) -> Value {
+    /// As they stand in the canonical form.
+    pub fn to_value(&self) -> Value {
         let mut members = BTreeMap::new();
         let mut put = |key: &str, value: Value| members.insert(key.to_owned(), value);
         if !self.program.is_empty() {
@@ -447,7 +472,8 @@ impl Pins {
         Value::Object(members)
     }
 
-    fn from_value(value: Value) -> Result<Self, ActionRequestError> {
+    /// Reads them back; what is not known is refused.
+    pub fn from_value(value: Value) -> Result<Self, ActionRequestError> {
         let mut members = Members::of(value, "pins")?;
         let mut program = Vec::new();
         for file in members.optional("program").map(list_of).transpose()?.unwrap_or_default() {

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::action::{ActorChain, Principal};
+use crate::action::{ActorChain, Executor, PepKind, Principal};
 use crate::digest::Sha256Digest;
-use crate::id::{AgentId, InvitationId, PersonId, SessionId, TokenId};
+use crate::id::{AgentId, InvitationId, PepId, PersonId, SessionId, TokenId};
+use crate::review::Evidence;
 use crate::time::Timestamp;
 
 /// The name of a group of people or agents, `data-owners`.
@@ -115,6 +116,35 @@ impl Agent {
     }
 }
 
+/// An enforcement point outside of placet's own process, with a credential of its own. It asks for nothing itself: it
+/// hands in what agents ask for, and carries out what it took in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pep {
+    /// Which.
+    pub id: PepId,
+    /// What it intercepts; never `external`.
+    pub kind: PepKind,
+    /// As the operator wrote it; unique among those that are active.
+    pub name: String,
+    /// The person who answers for it.
+    pub sponsor: PersonId,
+    /// Whether it may act.
+    pub status: Status,
+    /// SHA-256 of its bearer token.
+    pub token_hash: Sha256Digest,
+    /// Counts up with each new token, so that what an old one began is refused.
+    pub credential_version: u32,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl Pep {
+    /// It, as who carries out what it took in.
+    pub fn executor(&self) -> Executor {
+        Executor { kind: self.kind, pep: Some(self.id) }
+    }
+}
+
 /// Everyone, at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Directory {
@@ -124,6 +154,8 @@ pub struct Directory {
     pub people: BTreeMap<PersonId, Person>,
     /// Agents and pipelines, active or not.
     pub agents: BTreeMap<AgentId, Agent>,
+    /// Enforcement points with credentials of their own, active or not.
+    pub peps: BTreeMap<PepId, Pep>,
     /// Groups that exist, also empty ones.
     pub groups: BTreeSet<GroupName>,
 }
@@ -166,6 +198,12 @@ impl Directory {
     pub fn active_agent(&self, id: AgentId) -> Option<&Agent> {
         let agent = self.agents.get(&id).filter(|agent| agent.status == Status::Active)?;
         self.active_person(agent.sponsor).map(|_| agent)
+    }
+
+    /// The enforcement point, if it may act and its sponsor may.
+    pub fn active_pep(&self, id: PepId) -> Option<&Pep> {
+        let pep = self.peps.get(&id).filter(|pep| pep.status == Status::Active)?;
+        self.active_person(pep.sponsor).map(|_| pep)
     }
 
     /// Whether everyone in the chain may act, and the agent may act for the person at its end. Only agents stand between
@@ -300,4 +338,51 @@ pub struct PersonToken {
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
+}
+
+/// Why a session or an API token ended before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessEnd {
+    /// Its person signed out.
+    SignedOut,
+    /// Its person was invited anew, which ends whatever let them in before.
+    Invited,
+    /// Its person was disabled.
+    Disabled,
+    /// An operator revoked it.
+    Revoked,
+}
+
+impl AccessEnd {
+    /// All of them.
+    pub const ALL: [AccessEnd; 4] =
+        [AccessEnd::SignedOut, AccessEnd::Invited, AccessEnd::Disabled, AccessEnd::Revoked];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AccessEnd::SignedOut => "signed_out",
+            AccessEnd::Invited => "invited",
+            AccessEnd::Disabled => "disabled",
+            AccessEnd::Revoked => "revoked",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        AccessEnd::ALL.into_iter().find(|end| end.as_str() == text)
+    }
+}
+
+/// A session or an API token that ended before its time. It lets nobody in, and tells whose it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndedAccess {
+    /// Whose.
+    pub person: PersonId,
+    /// Which.
+    pub evidence: Evidence,
+    /// Why it ended.
+    pub why: AccessEnd,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     TokenRevoked,
     AgentAdded,
     AgentChanged,
+    PepAdded,
+    PepChanged,
     GroupChanged,
     SecretSet,
     SecretRemoved,
@@ -64,7 +66,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 33] = [
+    pub const ALL: [Kind; 35] = [
         Kind::LogOpened,
         Kind::BundleStaged,
         Kind::BundleActivated,
@@ -93,6 +95,8 @@ impl Kind {
         Kind::TokenRevoked,
         Kind::AgentAdded,
         Kind::AgentChanged,
+        Kind::PepAdded,
+        Kind::PepChanged,
         Kind::GroupChanged,
         Kind::SecretSet,
         Kind::SecretRemoved,
@@ -131,6 +135,8 @@ impl Kind {
             Kind::TokenRevoked => "token.revoked",
             Kind::AgentAdded => "agent.added",
             Kind::AgentChanged => "agent.changed",
+            Kind::PepAdded => "pep.added",
+            Kind::PepChanged => "pep.changed",
             Kind::GroupChanged => "group.changed",
             Kind::SecretSet => "secret.set",
             Kind::SecretRemoved => "secret.removed",

@@ -154,6 +154,8 @@ pub mod kind {
         Invitation = "inv";
         /// A person's API token.
         Token = "tok";
+        /// An enforcement point that stands outside of placet's own process.
+        Pep = "pep";
     }
 }
 
@@ -177,6 +179,8 @@ pub type SessionId = Id<kind::Session>;
 pub type InvitationId = Id<kind::Invitation>;
 /// Id of a person's API token, `tok_…`.
 pub type TokenId = Id<kind::Token>;
+/// Id of an enforcement point with a credential of its own, `pep_…`.
+pub type PepId = Id<kind::Pep>;
 
 #[cfg(test)]
 mod tests {

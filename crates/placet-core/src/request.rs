@@ -17,10 +17,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::action::{ActionRequest, Canonical, Grade, PepKind, Principal};
+use crate::action::{ActionRequest, Canonical, Executor, Grade, PepKind, Principal};
 use crate::decision::{Decision, Effect, ForbidReason, Requirement};
 use crate::digest::{Sha256Digest, ShortCode};
-use crate::id::{ExecutionId, PersonId, RequestId};
+use crate::id::{ExecutionId, PepId, PersonId, RequestId};
 use crate::review::{Verdict, Vote};
 use crate::text::Untrusted;
 use crate::time::Timestamp;
@@ -41,6 +41,8 @@ pub struct Request {
     pub canonical: Canonical,
     /// What people read to each other.
     pub short_code: ShortCode,
+    /// The enforcement point that took it in, if that has a credential of its own. Only it carries the action out.
+    pub taken_in_by: Option<PepId>,
     /// How far the enforcement point can be trusted.
     pub grade: Grade,
     /// Why, in the words of whoever asks. Never reaches policy.
@@ -312,6 +314,8 @@ pub struct Intake {
     pub canonical: Canonical,
     /// Its short code.
     pub short_code: ShortCode,
+    /// The enforcement point that took it in, if that has a credential of its own.
+    pub taken_in_by: Option<PepId>,
     /// The enforcement point's grade.
     pub grade: Grade,
     /// Why.
@@ -346,6 +350,7 @@ impl Request {
             action: intake.action,
             canonical: intake.canonical,
             short_code: intake.short_code,
+            taken_in_by: intake.taken_in_by,
             grade: intake.grade,
             justification: intake.justification,
             created_at: now,
@@ -378,6 +383,11 @@ impl Request {
     /// Who asked.
     pub fn requester(&self) -> Principal {
         self.action.chain.requester
+    }
+
+    /// The enforcement point that took it in, and the only one that may carry it out.
+    pub fn executor(&self) -> Executor {
+        Executor { kind: self.action.pep, pep: self.taken_in_by }
     }
 
     /// What the latest decision asks for, if it asks.
@@ -554,11 +564,12 @@ impl Request {
         decision: Decision,
         execution: ExecutionId,
         claim: Sha256Digest,
-        executor: PepKind,
+        executor: impl Into<Executor>,
         lifetimes: Lifetimes,
         now: Timestamp,
     ) -> Result<Request, Rejection> {
-        if executor != self.action.pep {
+        let executor = executor.into();
+        if executor != self.executor() {
             return Err(Rejection::NotTheExecutor);
         }
         match &self.state {
@@ -570,7 +581,8 @@ impl Request {
         }
         self.decision = decision;
         let lease_until = now.plus(lifetimes.lease);
-        let execution = Execution { id: execution, claim, executor, started_at: now, lease_until };
+        let execution =
+            Execution { id: execution, claim, executor: executor.kind, started_at: now, lease_until };
         Ok(self.to(State::Executing(execution), now))
     }
 

@@ -5,8 +5,8 @@
 //!                                    └─► cancel
 //! ```
 //!
-//! There are two implementations: over the broker in the same process, and over the agents' door with an enforcement
-//! point's own credential. An enforcement point forwards only a [`Claimed`].
+//! There are two implementations: over the broker in the same process, and [over the agents' door](crate::remote) with an
+//! enforcement point's own credential. An enforcement point forwards only a [`Claimed`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,25 +36,34 @@ pub trait Authority: Send + Sync {
     /// Takes an intercepted call in; the answer is a new request or the one that the call attaches to.
     fn submit(&self, call: Intercepted) -> BoxFuture<'_, Result<Submitted, AuthorityError>>;
 
-    /// Waits until the principal's own request is newer than `newer_than`, or the time is up.
+    /// Takes a call in for a caller who is there, and starts it if policy permits without a review: intake and start
+    /// are one transaction then, and the claim is made. What people decide on waits for them as after
+    /// [`submit`](Authority::submit).
+    fn submit_and_start(
+        &self,
+        call: Intercepted,
+        claim: Secret,
+    ) -> BoxFuture<'_, Result<(Submitted, Option<Claimed>), AuthorityError>>;
+
+    /// Waits until the caller's own request is newer than `newer_than`, or the time is up.
     fn wait(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         newer_than: u64,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Shown, AuthorityError>>;
 
-    /// Redeems the grant of the principal's own request. The same `claim` value gets the same answer again, another
-    /// value gets none.
+    /// Redeems the grant of the caller's own request, which this enforcement point took in. The same `claim` value gets
+    /// the same answer again, another value gets none.
     fn claim(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         claim: Secret,
     ) -> BoxFuture<'_, Result<Claimed, AuthorityError>>;
 
-    /// Reports what became of an execution.
+    /// Reports what became of an execution of this enforcement point.
     fn complete(
         &self,
         request: RequestId,
@@ -62,12 +71,50 @@ pub trait Authority: Send + Sync {
         completion: Completion,
     ) -> BoxFuture<'_, Result<(), AuthorityError>>;
 
-    /// Withdraws the principal's own request, before anyone carried it out.
-    fn cancel(
+    /// Withdraws the caller's own request, before anyone carried it out.
+    fn cancel(&self, caller: Caller, request: RequestId) -> BoxFuture<'_, Result<Shown, AuthorityError>>;
+
+    /// Every execution that this enforcement point holds: after a restart, those that an earlier process left.
+    fn held(&self) -> BoxFuture<'_, Result<Vec<(RequestId, ExecutionId)>, AuthorityError>>;
+
+    /// Says that nobody knows what became of an execution of this enforcement point. Whatever it left running has to be
+    /// gone before.
+    fn abandon(
         &self,
-        principal: Principal,
         request: RequestId,
-    ) -> BoxFuture<'_, Result<Shown, AuthorityError>>;
+        execution: ExecutionId,
+        why: &str,
+    ) -> BoxFuture<'_, Result<(), AuthorityError>>;
+}
+
+/// Who called an enforcement point: known by the door that let them in, and for an authority elsewhere proven there by
+/// the token that they showed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    principal: Principal,
+    token: Option<Secret>,
+}
+
+impl Caller {
+    /// One whom a door in this process has authenticated.
+    pub fn known(principal: Principal) -> Self {
+        Caller { principal, token: None }
+    }
+
+    /// One whose token an authority elsewhere has recognised, and will again with each call.
+    pub fn proven(principal: Principal, token: Secret) -> Self {
+        Caller { principal, token: Some(token) }
+    }
+
+    /// Who it is.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// What proves it elsewhere.
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
+    }
 }
 
 /// What the bundle in force says about one command.
@@ -85,7 +132,7 @@ pub struct Guidance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intercepted {
     /// Who called.
-    pub principal: Principal,
+    pub caller: Caller,
     /// Which kind of enforcement point intercepted it.
     pub pep: PepKind,
     /// What the enforcement point would talk to.
@@ -170,6 +217,11 @@ impl Claimed {
     /// Until when an outcome is waited for.
     pub fn lease_until(&self) -> Timestamp {
         self.lease_until
+    }
+
+    /// Whether exactly this secret was released for this variable. Whoever asks has to know it already.
+    pub fn releases(&self, variable: &str, version: &SecretVersion, secret: &Secret) -> bool {
+        self.secrets.get(variable).is_some_and(|(held, value)| held == version && value == secret)
     }
 
     /// The secrets that were released, by the variable that carries them.

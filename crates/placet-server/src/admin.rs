@@ -9,8 +9,9 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use placet_api::admin::{
-    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, NewAgentRequest, NewPersonRequest,
-    OperatorDocument, PersonDocument, SecretDocument, StatusDocument, TokenDocument,
+    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, NewAgentRequest, NewPepRequest,
+    NewPersonRequest, OperatorDocument, PepCredential, PepDocument, PersonDocument, SecretDocument,
+    StatusDocument, TokenDocument,
 };
 use placet_api::audit::{ReindexDocument, ReindexResult};
 use placet_api::entry::EntryList;
@@ -18,7 +19,10 @@ use placet_api::request::RequestList;
 use placet_broker::audit::AuditFiles;
 use placet_broker::directory::{Invited, NewAgent, NewPerson};
 use placet_broker::execution::SeenRecording;
-use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Operator, Person, PersonToken, Status};
+use placet_broker::peps::NewPep;
+use placet_core::directory::{
+    Agent, AgentKind, Directory, GroupName, Operator, Pep, Person, PersonToken, Status,
+};
 use placet_core::id::{PersonId, RequestId};
 use placet_core::secret::Secret;
 use placet_store::RequestFilter;
@@ -56,6 +60,9 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/agents", get(agents).post(add_agent))
         .route("/admin/v1/agents/{which}/revoke", post(revoke_agent))
         .route("/admin/v1/agents/{which}/rotate", post(rotate_agent))
+        .route("/admin/v1/peps", get(peps).post(add_pep))
+        .route("/admin/v1/peps/{which}/revoke", post(revoke_pep))
+        .route("/admin/v1/peps/{which}/rotate", post(rotate_pep))
         .route("/admin/v1/groups", get(groups))
         .route("/admin/v1/groups/{name}", put(add_group).delete(remove_group))
         .route("/admin/v1/groups/{name}/members/{who}", put(join_group).delete(leave_group))
@@ -252,6 +259,50 @@ async fn revoke_agent(
     Ok(Json(agent_document(&agent, &directory)))
 }
 
+async fn peps(State(app): State<App>) -> Outcome<Json<Vec<PepDocument>>> {
+    let directory = app.broker.directory().await?;
+    Ok(Json(directory.peps.values().map(|pep| pep_document(pep, &directory)).collect()))
+}
+
+async fn add_pep(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    request: Request,
+) -> Outcome<Response> {
+    let body = read_json(request, NewPepRequest::from_json).await?;
+    let new = NewPep { name: body.name, kind: body.kind, sponsor: body.sponsor };
+    let (pep, token) = app.broker.add_pep(&operator, new).await?;
+    Ok((StatusCode::CREATED, Json(pep_credential(&app, &pep, token.expose()).await?)).into_response())
+}
+
+async fn rotate_pep(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(which): Path<String>,
+    request: Request,
+) -> Outcome<Response> {
+    read_nothing(request).await?;
+    let (pep, token) = app.broker.rotate_pep(&operator, &which).await?;
+    Ok((StatusCode::CREATED, Json(pep_credential(&app, &pep, token.expose()).await?)).into_response())
+}
+
+async fn pep_credential(app: &App, pep: &Pep, token: &str) -> Outcome<PepCredential> {
+    let directory = app.broker.directory().await?;
+    Ok(PepCredential { pep: pep_document(pep, &directory), token: token.to_owned() })
+}
+
+async fn revoke_pep(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(which): Path<String>,
+    request: Request,
+) -> Outcome<Json<PepDocument>> {
+    read_nothing(request).await?;
+    let pep = app.broker.revoke_pep(&operator, &which).await?;
+    let directory = app.broker.directory().await?;
+    Ok(Json(pep_document(&pep, &directory)))
+}
+
 async fn groups(State(app): State<App>) -> Outcome<Json<Vec<String>>> {
     Ok(Json(group_names(&app.broker.directory().await?.groups)))
 }
@@ -438,6 +489,17 @@ fn agent_document(agent: &Agent, directory: &Directory) -> AgentDocument {
         groups: group_names(&agent.groups),
         active: agent.status == Status::Active,
         created_at: agent.created_at.to_string(),
+    }
+}
+
+fn pep_document(pep: &Pep, directory: &Directory) -> PepDocument {
+    PepDocument {
+        id: pep.id.to_string(),
+        name: pep.name.clone(),
+        kind: pep.kind.as_str().to_owned(),
+        sponsor: person_name(directory, pep.sponsor),
+        active: pep.status == Status::Active,
+        created_at: pep.created_at.to_string(),
     }
 }
 

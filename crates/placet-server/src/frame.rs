@@ -1,6 +1,7 @@
 //! The frame around every call: an id, a span, a metric, and an answer even when a handler panics.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,13 +12,14 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use placet_api::WAIT_SECONDS_MAX;
 use placet_api::problem::{PROBLEM_JSON, Problem};
-use placet_core::entropy::random_bytes;
+use placet_core::entropy::{Entropy, random_bytes};
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 
 /// The id of one call: in the answer's `x-request-id`, in every problem, and in every log line about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,15 +38,25 @@ const CALL_SECONDS_MAX: u64 = 30;
 
 #[derive(Clone)]
 struct Frame {
-    app: App,
+    entropy: Arc<dyn Entropy>,
+    metrics: Arc<Metrics>,
     door: &'static str,
 }
 
 /// Puts the frame around a door. What is mounted has its own patience and body limits.
 pub(crate) fn framed(router: Router, app: &App, door: &'static str) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Frame { app: app.clone(), door }, frame))
+    let frame = Frame { entropy: app.entropy.clone(), metrics: app.metrics.clone(), door };
+    in_frame(router, frame)
+}
+
+/// Puts the frame around the door of a process that has no broker: an enforcement point's, elsewhere.
+pub fn standalone_door(router: Router, entropy: Arc<dyn Entropy>, door: &'static str) -> Router {
+    let router = router.fallback(nothing_here).method_not_allowed_fallback(no_such_method);
+    in_frame(router, Frame { entropy, metrics: Arc::new(Metrics::new()), door })
+}
+
+fn in_frame(router: Router, around: Frame) -> Router {
+    router.layer(CatchPanicLayer::custom(panicked)).layer(from_fn_with_state(around, frame))
 }
 
 /// Bounds how long each call of a router may take until its answer begins.
@@ -66,7 +78,7 @@ async fn patience(request: Request, next: Next) -> Response {
 }
 
 async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> Response {
-    let id = CallId(hex(&random_bytes::<8>(frame.app.entropy.as_ref())));
+    let id = CallId(hex(&random_bytes::<8>(frame.entropy.as_ref())));
     // Whatever a caller wrote there is not our id; what is mounted behind the door reads ours there.
     let header = HeaderValue::from_str(&id.0);
     request.headers_mut().remove(&REQUEST_ID);
@@ -79,7 +91,7 @@ async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> 
     let began = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status(), began.elapsed());
-    frame.app.metrics.called(frame.door, &method, status, took);
+    frame.metrics.called(frame.door, &method, status, took);
     span.in_scope(|| tracing::info!(status = status.as_u16(), took_ms = took.as_millis() as u64, "answered"));
     finished(response, &id)
 }

@@ -34,10 +34,10 @@ mod timeline;
 
 pub use agents::agents_door;
 pub use app::{App, Parts};
-pub use frame::CallId;
+pub use frame::{CallId, standalone_door};
 pub use gate::{PublicUrl, PublicUrlError};
 pub use health::metrics_listener;
 pub use openapi::{openapi_agents, openapi_reviewers};
 pub use pages::sign_in_path;
 pub use reviewers::reviewers_door;
-pub use serve::{AdminListener, Drained, Limits, Listener, serve, serve_admin};
+pub use serve::{AdminListener, Drained, Limits, Listener, serve, serve_admin, serve_standalone};

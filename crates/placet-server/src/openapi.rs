@@ -6,7 +6,7 @@ use placet_api::request::RequestDocument;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use crate::agents::{events, requests};
+use crate::agents::{events, pep, requests};
 use crate::audit;
 use crate::reviewers::{api, log};
 
@@ -109,7 +109,7 @@ pub(crate) enum ReviewersProblems {
 #[openapi(
     info(
         title = "placet: agents' door",
-        description = "Where agents and pipelines ask for privileged actions. Bearer tokens of agents open it, nothing else does.",
+        description = "Where agents and pipelines ask for privileged actions. Bearer tokens of agents open it, and those of enforcement points open `/v1/pep`; nothing else does.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
     ),
@@ -117,10 +117,12 @@ pub(crate) enum ReviewersProblems {
     tags(
         (name = "requests", description = "Actions that you execute yourself, and every request of yours"),
         (name = "commands", description = "Programs that placet runs for you"),
+        (name = "enforcement points", description = "For enforcement points outside of placet's own process: what agents asked them for, and what became of it"),
     ),
     paths(
         requests::submit, requests::list, requests::show, events::follow, requests::claim, requests::outcome,
-        requests::cancel, put_blob, submit_command, run_command, cancel_command, command_output,
+        requests::cancel, pep::whoami, pep::caller, pep::guide, pep::submit, pep::show, pep::claim, pep::outcome,
+        pep::abandon, pep::cancel, pep::executions, put_blob, submit_command, run_command, cancel_command, command_output,
     ),
     components(schemas(Problem)),
     security(("agent_token" = [])),
@@ -138,6 +140,16 @@ impl Modify for AgentToken {
             .build();
         let components = openapi.components.get_or_insert_with(Default::default);
         components.add_security_scheme("agent_token", SecurityScheme::Http(scheme));
+        let pep = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The token that `placet pep add` showed once."))
+            .build();
+        components.add_security_scheme("pep_token", SecurityScheme::Http(pep));
+        let shown = ApiKeyValue::with_description(
+            placet_api::pep::AGENT_TOKEN_HEADER,
+            "The token of the agent on whose behalf an enforcement point calls.",
+        );
+        components.add_security_scheme("shown_agent_token", SecurityScheme::ApiKey(ApiKey::Header(shown)));
     }
 }
 
@@ -278,7 +290,7 @@ mod tests {
     #[test]
     fn the_documents_name_every_call_its_errors_and_how_to_get_in() {
         for (text, paths, scheme) in
-            [(openapi_agents(), 11, "agent_token"), (openapi_reviewers(), 12, "person_token")]
+            [(openapi_agents(), 21, "agent_token"), (openapi_reviewers(), 12, "person_token")]
         {
             let document: serde_json::Value = serde_json::from_str(&text).unwrap();
             let listed = document["paths"].as_object().unwrap();

@@ -12,23 +12,44 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use placet_core::action::Principal;
+use placet_core::id::PepId;
 
 /// Enough to follow every request that may be pending, several times over; a small part of all connections.
 const OPEN_MAX: usize = 256;
 
 /// The calls that are open, by whose they are. All clones are one.
 #[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<HashMap<Principal, usize>>>);
+pub(crate) struct Seats(Arc<Mutex<HashMap<Holder, usize>>>);
+
+/// Whose call it is. An enforcement point's calls for an agent are that agent's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    Principal(Principal),
+    Pep(PepId),
+}
+
+impl From<Principal> for Holder {
+    fn from(principal: Principal) -> Self {
+        Holder::Principal(principal)
+    }
+}
+
+impl From<PepId> for Holder {
+    fn from(pep: PepId) -> Self {
+        Holder::Pep(pep)
+    }
+}
 
 /// A place among a credential's open calls, until it is dropped.
 pub(crate) struct Seat {
     seats: Seats,
-    whose: Principal,
+    whose: Holder,
 }
 
 impl Seats {
     /// A place, if there is one left.
-    pub(crate) fn take(&self, whose: Principal) -> Option<Seat> {
+    pub(crate) fn take(&self, whose: impl Into<Holder>) -> Option<Seat> {
+        let whose = whose.into();
         let mut open = self.open();
         let taken = open.entry(whose).or_default();
         if *taken >= OPEN_MAX {
@@ -38,7 +59,7 @@ impl Seats {
         Some(Seat { seats: self.clone(), whose })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<Principal, usize>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

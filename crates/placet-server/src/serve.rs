@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admin::Peer;
 use crate::app::App;
+use crate::metrics::Metrics;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +138,28 @@ pub async fn serve(
     door: Router,
     app: &App,
     limits: Limits,
+    stop: watch::Receiver<bool>,
+) -> Drained {
+    accept(listener, door, AcceptLoop::new(name, app.metrics.clone(), limits), stop).await
+}
+
+/// The same for the door of a process that has no broker.
+pub async fn serve_standalone(
+    listener: Listener,
+    name: &'static str,
+    door: Router,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) -> Drained {
+    accept(listener, door, AcceptLoop::new(name, Arc::new(Metrics::new()), limits), stop).await
+}
+
+async fn accept(
+    listener: Listener,
+    door: Router,
+    loop_: AcceptLoop,
     mut stop: watch::Receiver<bool>,
 ) -> Drained {
-    let loop_ = AcceptLoop::new(name, app, limits);
     loop {
         let Some(permit) = loop_.permit(&mut stop).await else { break };
         let accepted = tokio::select! {
@@ -187,7 +207,7 @@ pub async fn serve_admin(
     mut stop: watch::Receiver<bool>,
 ) -> Drained {
     let AdminListener { unix, path } = listener;
-    let loop_ = AcceptLoop::new("admin", app, limits);
+    let loop_ = AcceptLoop::new("admin", app.metrics.clone(), limits);
     loop {
         let Some(permit) = loop_.permit(&mut stop).await else { break };
         let accepted = tokio::select! {
@@ -232,16 +252,16 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 /// The part of serving that does not depend on what is listened to.
 struct AcceptLoop {
     name: &'static str,
-    app: App,
+    metrics: Arc<Metrics>,
     limits: Limits,
     seats: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
 
 impl AcceptLoop {
-    fn new(name: &'static str, app: &App, limits: Limits) -> Self {
+    fn new(name: &'static str, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let seats = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        AcceptLoop { name, app: app.clone(), limits, seats, graceful: GracefulShutdown::new() }
+        AcceptLoop { name, metrics, limits, seats, graceful: GracefulShutdown::new() }
     }
 
     /// A seat for the next connection; none when it is time to stop.
@@ -271,7 +291,7 @@ impl AcceptLoop {
             .max_header_size(self.limits.head_bytes_max)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         let connection = self.graceful.watch(connection);
-        let open = self.app.metrics.connections(self.name);
+        let open = self.metrics.connections(self.name);
         let name = self.name;
         tokio::spawn(async move {
             open.iter().for_each(|gauge| gauge.inc());

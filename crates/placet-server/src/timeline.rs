@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use placet_core::c14n::Value;
 use placet_core::directory::Directory;
 use placet_core::entry::Kind;
-use placet_core::id::{AgentId, PersonId};
+use placet_core::id::{AgentId, PepId, PersonId};
 use placet_core::text::visible;
 use placet_store::StoredEntry;
 
@@ -73,6 +73,15 @@ pub(crate) fn sentence(entry: &StoredEntry, directory: &Directory) -> String {
         Kind::AgentAdded => format!("{} added the agent {}.", told.operator(), told.who("agent")),
         Kind::AgentChanged => {
             format!("{} changed the agent {}: {}.", told.operator(), told.who("agent"), words(verdict))
+        }
+        Kind::PepAdded => format!("{} added the enforcement point {}.", told.operator(), told.who("pep")),
+        Kind::PepChanged => {
+            format!(
+                "{} changed the enforcement point {}: {}.",
+                told.operator(),
+                told.who("pep"),
+                words(verdict)
+            )
         }
         Kind::GroupChanged => {
             format!("{} changed the group {}: {}.", told.operator(), told.text("group"), words(verdict))
@@ -194,6 +203,9 @@ fn name_of(id: &str, directory: &Directory) -> String {
     }
     if let Some(agent) = AgentId::parse(id).ok().and_then(|id| directory.agents.get(&id)) {
         return visible(&agent.name);
+    }
+    if let Some(pep) = PepId::parse(id).ok().and_then(|id| directory.peps.get(&id)) {
+        return visible(&pep.name);
     }
     visible(id)
 }

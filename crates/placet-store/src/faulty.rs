@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
-use placet_core::directory::{Agent, Directory, Invitation, PersonToken, Session};
+use placet_core::directory::{Agent, Directory, EndedAccess, Invitation, Pep, PersonToken, Session};
 use placet_core::entropy::{Entropy, random_bytes};
 use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
@@ -260,10 +260,12 @@ impl Views for Faulty {
         recording(execution: ExecutionId) -> Option<Vec<u8>>;
         directory() -> Arc<Directory>;
         agent_by_token(hash: Sha256Digest) -> Option<Agent>;
+        pep_by_token(hash: Sha256Digest) -> Option<Pep>;
         invitation(hash: Sha256Digest) -> Option<Invitation>;
         session(hash: Sha256Digest) -> Option<Session>;
         token(hash: Sha256Digest) -> Option<PersonToken>;
         tokens_of(person: PersonId) -> Vec<PersonToken>;
+        ended_access(hash: Sha256Digest) -> Option<EndedAccess>;
         bundle_epoch() -> u64;
         active_bundle() -> Option<ActiveBundle>;
         bundle(digest: BundleDigest) -> Option<Files>;

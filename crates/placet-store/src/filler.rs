@@ -158,6 +158,7 @@ impl Life<'_> {
             short_code: ShortCode::derive(&Secret::new("codes"), id, canonical.digest(), 0),
             action,
             canonical,
+            taken_in_by: None,
             grade: Grade::Enforced,
             justification: Some(Untrusted::new("the weekly report of the finance department")),
         };

@@ -31,7 +31,9 @@ use std::sync::Arc;
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
-use placet_core::directory::{Agent, Directory, GroupName, Invitation, Person, PersonToken, Session};
+use placet_core::directory::{
+    AccessEnd, Agent, Directory, EndedAccess, GroupName, Invitation, Pep, Person, PersonToken, Session,
+};
 use placet_core::entry::{Disclosure, Kind, Sealed};
 use placet_core::id::{ExecutionId, InvitationId, PersonId, RequestId, SessionId, TokenId};
 use placet_core::request::{Request, Status};
@@ -140,6 +142,8 @@ pub enum Write {
     Person(Person),
     /// An agent, new or changed. Moves the directory's epoch.
     Agent(Agent),
+    /// An enforcement point, new or changed. Moves the directory's epoch.
+    Pep(Pep),
     /// A group that exists from now on. Moves the directory's epoch.
     Group(GroupName),
     /// A group that is no more; nobody may be in it. Moves the directory's epoch.
@@ -148,13 +152,13 @@ pub enum Write {
     Invitation(Invitation),
     /// A session that begins.
     Session(Session),
-    /// A session that ends.
+    /// A session that its person ends.
     EndSession(SessionId),
-    /// Every session, unused link and API token of a person ends.
-    EndAccess(PersonId),
+    /// Every session, unused link and API token of a person ends, for this reason.
+    EndAccess(PersonId, AccessEnd),
     /// A person's API token.
     Token(PersonToken),
-    /// A person's API token ends.
+    /// An operator ends a person's API token.
     RevokeToken(TokenId),
     /// A secret's next version: one more than the newest that was ever given, so that `name@version` stays one value.
     Secret(String, u32, Secret),
@@ -379,14 +383,19 @@ pub trait Views: Send + Sync {
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>>;
     /// The agent whose bearer token has this hash, active or not.
     fn agent_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Agent>, ViewError>>;
+    /// The enforcement point whose bearer token has this hash, active or not.
+    fn pep_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Pep>, ViewError>>;
     /// The sign-in link whose secret has this hash.
     fn invitation(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Invitation>, ViewError>>;
-    /// The session whose secret has this hash.
+    /// The session whose secret has this hash, as long as nobody ended it.
     fn session(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Session>, ViewError>>;
-    /// The person's API token that has this hash.
+    /// The person's API token that has this hash, as long as nobody ended it.
     fn token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<PersonToken>, ViewError>>;
     /// A person's API tokens.
     fn tokens_of(&self, person: PersonId) -> Answer<'_, Result<Vec<PersonToken>, ViewError>>;
+
+    /// The session or token of this hash that was ended before its time. Remembered until it would have ended by itself.
+    fn ended_access(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<EndedAccess>, ViewError>>;
 
     /// The epoch of the active bundle, zero before the first. Cheap.
     fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>>;

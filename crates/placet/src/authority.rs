@@ -3,22 +3,24 @@
 //! Nothing is decided here: calls are put into the broker's words, its answers into the gateway's.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use placet_api::request::RequestDocument;
-use placet_broker::execution::{Ended, Recorded};
-use placet_broker::intake::{Envelope, InterceptedCall};
+use placet_broker::execution::{ClaimedGrant, Ended, Recorded};
+use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
+use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
-use placet_core::action::{PepKind, Principal};
-use placet_core::digest::BundleDigest;
+use placet_core::action::PepKind;
 use placet_core::id::{ExecutionId, RequestId};
+use placet_core::request::Request;
 use placet_core::secret::Secret;
 use placet_gateway::authority::{
-    Authority, AuthorityError, AuthorityErrorKind, Claimed, Completion, Guidance, Intercepted, Shown,
+    Authority, AuthorityError, AuthorityErrorKind, Caller, Claimed, Completion, Guidance, Intercepted, Shown,
     Submitted,
 };
+use placet_gateway::runner::bundled::Bundled;
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::plan::Target;
 
@@ -29,65 +31,37 @@ pub(crate) type Document = Arc<dyn Fn(&Seen) -> RequestDocument + Send + Sync>;
 pub(crate) struct BrokerAuthority {
     broker: Broker,
     document: Document,
-    /// Who executes on this machine, if the operator said other than the bundle.
-    run_as: Option<RunAs>,
-    /// The parsed `runner.toml` of the bundle in force.
-    parsed: Mutex<Option<(BundleDigest, Arc<RunnerConfig>)>>,
+    /// The command enforcement point of this process.
+    enforcer: Enforcer,
+    bundled: Bundled,
 }
 
 impl BrokerAuthority {
+    /// `run_as` is what this machine's operator said about who executes.
     pub(crate) fn new(broker: Broker, document: Document, run_as: Option<RunAs>) -> Self {
-        BrokerAuthority { broker, document, run_as, parsed: Mutex::new(None) }
+        let enforcer = Enforcer::Local(PepKind::Command);
+        BrokerAuthority { broker, document, enforcer, bundled: Bundled::new(run_as) }
     }
 
     /// How this machine executes commands under the bundle in force.
     pub(crate) async fn runner(&self) -> Result<Arc<RunnerConfig>, AuthorityError> {
         let bundle = self.broker.bundle().await.map_err(refused)?;
-        self.runner_of(bundle.digest(), bundle.runner_toml())
+        self.bundled.read(bundle.digest(), bundle.runner_toml())
     }
 
-    fn runner_of(
-        &self,
-        bundle: BundleDigest,
-        text: Option<&str>,
-    ) -> Result<Arc<RunnerConfig>, AuthorityError> {
-        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, config)) = parsed.as_ref().filter(|(digest, _)| *digest == bundle) {
-            return Ok(config.clone());
-        }
-        let unusable =
-            |message: String| AuthorityError::new(AuthorityErrorKind::Forbidden, "no_runner", message);
-        let text = text.ok_or_else(|| {
-            unusable("The active policy has no runner.toml, so placet executes no commands.".to_owned())
-        })?;
-        let mut config = RunnerConfig::parse(text)
-            .map_err(|error| unusable(format!("The active policy's runner.toml cannot be used: {error}.")))?;
-        if let Some(run_as) = &self.run_as {
-            config.run_as = run_as.clone();
-        }
-        let config = Arc::new(config);
-        *parsed = Some((bundle, config.clone()));
-        Ok(config)
+    async fn caller(&self, caller: &Caller) -> Result<BrokerCaller, AuthorityError> {
+        self.broker.caller(caller.principal()).await.map_err(refused)
     }
 
     fn shown(&self, seen: &Seen) -> Shown {
         Shown { id: seen.stored.request.id, document: (self.document)(seen) }
     }
 
-    async fn claimed(
-        &self,
-        principal: Principal,
-        id: RequestId,
-        claim: Secret,
-    ) -> Result<Claimed, AuthorityError> {
-        let caller = self.broker.caller(principal).await.map_err(refused)?;
-        let approved = self.broker.request_of(&caller, id).await.map_err(refused)?;
-        let approved = approved.stored.request;
-        let claim = String::from_utf8_lossy(claim.expose()).into_owned();
-        let grant = self.broker.claim_for(PepKind::Command, &caller, id, &claim).await.map_err(refused)?;
-        let released = self.broker.secrets_for(id, grant.execution).await.map_err(refused)?;
+    /// A claim that was made, with the secrets that go with it.
+    async fn released(&self, approved: &Request, grant: ClaimedGrant) -> Result<Claimed, AuthorityError> {
+        let released = self.broker.secrets_for(&self.enforcer, approved.id, grant.execution).await;
         let mut secrets = BTreeMap::new();
-        for (variable, secret) in released {
+        for (variable, secret) in released.map_err(refused)? {
             let Some(version) = approved.action.pins.secrets.get(&variable) else {
                 return Err(internal("a secret was released that nobody approved"));
             };
@@ -99,11 +73,27 @@ impl BrokerAuthority {
     }
 }
 
+/// A call in broker's words.
+fn intercepted(call: Intercepted) -> InterceptedCall {
+    InterceptedCall {
+        target: call.target,
+        planned_for: (call.planned_for.action, call.planned_for.resource),
+        grade: call.grade,
+        arguments: call.arguments,
+        pins: call.pins,
+        envelope: Envelope {
+            justification: call.justification,
+            on_behalf_of: call.on_behalf_of,
+            idempotency_key: call.idempotency_key,
+        },
+    }
+}
+
 impl Authority for BrokerAuthority {
     fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         Box::pin(async move {
-            let guide = self.broker.guide_command(&argv).await.map_err(refused)?;
-            let config = self.runner_of(guide.bundle, guide.runner_toml.as_deref())?;
+            let guide = self.broker.guide_command(&self.enforcer, &argv).await.map_err(refused)?;
+            let config = self.bundled.read(guide.bundle, guide.runner_toml.as_deref())?;
             let target = Target { action: guide.action, resource: guide.resource };
             Ok(Guidance { target, config, secret_versions: guide.secrets })
         })
@@ -111,34 +101,41 @@ impl Authority for BrokerAuthority {
 
     fn submit(&self, call: Intercepted) -> BoxFuture<'_, Result<Submitted, AuthorityError>> {
         Box::pin(async move {
-            let caller = self.broker.caller(call.principal).await.map_err(refused)?;
-            let intercepted = InterceptedCall {
-                pep: call.pep,
-                target: call.target,
-                planned_for: (call.planned_for.action, call.planned_for.resource),
-                grade: call.grade,
-                arguments: call.arguments,
-                pins: call.pins,
-                envelope: Envelope {
-                    justification: call.justification,
-                    on_behalf_of: call.on_behalf_of,
-                    idempotency_key: call.idempotency_key,
-                },
-            };
-            let submitted = self.broker.submit_command(&caller, intercepted).await.map_err(refused)?;
+            let caller = self.caller(&call.caller).await?;
+            let submitted = self.broker.submit_command(&self.enforcer, &caller, intercepted(call)).await;
+            let submitted = submitted.map_err(refused)?;
             Ok(Submitted { shown: self.shown(&submitted.seen), new: submitted.new })
+        })
+    }
+
+    fn submit_and_start(
+        &self,
+        call: Intercepted,
+        claim: Secret,
+    ) -> BoxFuture<'_, Result<(Submitted, Option<Claimed>), AuthorityError>> {
+        Box::pin(async move {
+            let caller = self.caller(&call.caller).await?;
+            let claim = String::from_utf8_lossy(claim.expose()).into_owned();
+            let started =
+                self.broker.submit_and_start(&self.enforcer, &caller, intercepted(call), &claim).await;
+            let (submitted, grant) = started.map_err(refused)?;
+            let claimed = match grant {
+                Some(grant) => Some(self.released(&submitted.seen.stored.request, grant).await?),
+                None => None,
+            };
+            Ok((Submitted { shown: self.shown(&submitted.seen), new: submitted.new }, claimed))
         })
     }
 
     fn wait(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         newer_than: u64,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
         Box::pin(async move {
-            let caller = self.broker.caller(principal).await.map_err(refused)?;
+            let caller = self.caller(&caller).await?;
             let seen =
                 self.broker.wait_of(&caller, request, Some(newer_than), wait).await.map_err(refused)?;
             Ok(self.shown(&seen))
@@ -147,11 +144,17 @@ impl Authority for BrokerAuthority {
 
     fn claim(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         claim: Secret,
     ) -> BoxFuture<'_, Result<Claimed, AuthorityError>> {
-        Box::pin(self.claimed(principal, request, claim))
+        Box::pin(async move {
+            let caller = self.caller(&caller).await?;
+            let approved = self.broker.request_of(&caller, request).await.map_err(refused)?;
+            let claim = String::from_utf8_lossy(claim.expose()).into_owned();
+            let grant = self.broker.claim_for(&self.enforcer, &caller, request, &claim).await;
+            self.released(&approved.stored.request, grant.map_err(refused)?).await
+        })
     }
 
     fn complete(
@@ -170,19 +173,32 @@ impl Authority for BrokerAuthority {
                     .recording
                     .map(|kept| Recorded { bytes: kept.bytes, truncated: kept.truncated }),
             };
-            self.broker.complete_for(request, execution, ended).await.map(drop).map_err(refused)
+            let completed = self.broker.complete_for(&self.enforcer, request, execution, ended).await;
+            completed.map(drop).map_err(refused)
         })
     }
 
-    fn cancel(
-        &self,
-        principal: Principal,
-        request: RequestId,
-    ) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
+    fn cancel(&self, caller: Caller, request: RequestId) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
         Box::pin(async move {
-            let caller = self.broker.caller(principal).await.map_err(refused)?;
+            let caller = self.caller(&caller).await?;
             let seen = self.broker.cancel(&caller, request).await.map_err(refused)?;
             Ok(self.shown(&seen))
+        })
+    }
+
+    fn held(&self) -> BoxFuture<'_, Result<Vec<(RequestId, ExecutionId)>, AuthorityError>> {
+        Box::pin(async move { self.broker.executions_of(&self.enforcer).await.map_err(refused) })
+    }
+
+    fn abandon(
+        &self,
+        request: RequestId,
+        execution: ExecutionId,
+        why: &str,
+    ) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        let why = why.to_owned();
+        Box::pin(async move {
+            self.broker.abandon(&self.enforcer, request, execution, &why).await.map_err(refused)
         })
     }
 }
@@ -202,5 +218,14 @@ fn refused(error: CallError) -> AuthorityError {
         CallError::Unavailable(_) => AuthorityErrorKind::Unavailable,
         CallError::Internal(_) => AuthorityErrorKind::Internal,
     };
-    AuthorityError::new(kind, error.code(), error.to_string())
+    let mut told = AuthorityError::new(kind, error.code(), error.to_string());
+    match error {
+        CallError::Conflict { request, .. } => told.request = request,
+        CallError::Invalid { pointer, .. } => told.pointer = pointer,
+        _ => {}
+    }
+    told
 }
+
+#[cfg(test)]
+mod conformance;

@@ -3,6 +3,7 @@
 //! ```text
 //! argv ─┬─ __supervise ─► gateway's supervisor: the parent of one reviewed program
 //!       └─ cli ─► commands ─┬─ up: store, broker, doors, runner, until Ctrl-C
+//!                           ├─ gateway: commands of this machine, decided by a placet elsewhere
 //!                           ├─ run, requests ─► agents' door        (token of an agent)
 //!                           ├─ review ─► reviewers' door            (token of a person)
 //!                           ├─ agent, person, secret … ─► admin.sock (operating system user)
@@ -16,11 +17,13 @@ mod commands;
 mod config;
 mod credentials;
 mod exit;
+mod gateway;
 mod log_key;
 mod logging;
 mod machine;
 mod output;
 mod reindex;
+mod runner;
 mod seal;
 mod starters;
 mod up;

@@ -7,7 +7,6 @@
 //!                              └─► doors and admin socket bound ─► ready line ─► … ─► drain
 //! ```
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,20 +16,15 @@ use std::time::Duration;
 
 use placet_broker::directory::{NewAgent, NewPerson};
 use placet_broker::{Broker, CallError, limits};
-use placet_core::action::PepKind;
-use placet_core::digest::Sha256Digest;
+use placet_core::action::{Executor, PepKind};
 use placet_core::directory::{AgentKind, Operator};
 use placet_core::entropy::Entropy;
-use placet_core::id::ExecutionId;
 use placet_core::request::Lifetimes;
 use placet_core::time::Clock;
-use placet_gateway::blobs::{Blobs, Bounds};
-use placet_gateway::commands::{ClockTimer, Commands, Pace, Parts as CommandParts};
-use placet_gateway::runner::exec::{Engine, TERM_GRACE};
-use placet_gateway::runner::processes::kill_leftovers;
-use placet_gateway::runner::record::Room;
+use placet_gateway::authority::AuthorityError;
+use placet_gateway::commands::Commands;
+use placet_gateway::recovery::recover;
 use placet_gateway::runner::user::Identity;
-use placet_gateway::runner::workdir::{WorkRoot, WorkRootError};
 use placet_ledger::Signer;
 use placet_server::{AdminListener, App, Limits, Listener, PublicUrl};
 use placet_store::Views;
@@ -46,13 +40,11 @@ use crate::cli::UpOptions;
 use crate::config::Config;
 use crate::log_key;
 use crate::machine::{self, OsEntropy, SystemClock};
-use crate::seal::FreshKey;
+use crate::runner::{self, RunnerError};
 use crate::starters;
 
 /// How long calls may go on after somebody said stop.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
-/// How often output and inputs that nobody came for are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// The groups that the starter bundles speak of.
 const STARTER_GROUPS: [&str; 2] = ["reviewers", "owners"];
 
@@ -74,8 +66,11 @@ pub(crate) enum UpError {
     #[error("open the store")]
     Store(#[from] OpenError),
     /// The runner has no place to work.
-    #[error("prepare the runner")]
-    Runner(#[from] WorkRootError),
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// What an earlier process held is not known.
+    #[error("find out what an earlier process left running")]
+    Recover(#[source] AuthorityError),
     /// A door could not be opened.
     #[error("listen on {address}: choose another address with {setting}")]
     Listen {
@@ -139,13 +134,14 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         Arc::new(move |seen| document.request_document(seen)),
         config.run_as.clone(),
     ));
-    let commands = runner(&data, &broker, &authority, &clock, &entropy).await?;
+    let commands = runner(&data, &authority, &clock, &entropy).await?;
     let machine = machine_grade(&authority).await;
 
     let admin = AdminListener::bind(data.join("admin.sock"))
         .map_err(|source| UpError::Io { path: data.join("admin.sock"), source })?;
     // Before anybody is told that it is up: whoever stops it then gets a drain.
-    let signals = StopSignals::take()?;
+    let signals = StopSignals::take()
+        .map_err(|source| UpError::Io { path: "the signals of this process".into(), source })?;
     let ready =
         Ready { agents: agents_url.as_str(), reviewers: reviewers_url.as_str(), first, machine, data: &data };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
@@ -157,7 +153,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         let (broker, stopping) = (broker.clone(), stopping.clone());
         async move { broker.run(stopping).await }
     });
-    let sweeper = tokio::spawn(sweep(commands.clone(), clock.clone(), stopping.clone()));
+    let sweeper = tokio::spawn(runner::sweep(commands.clone(), clock.clone(), stopping.clone()));
     let doors = tokio::spawn({
         let agents_door = placet_server::agents_door(&app, commands.router());
         let reviewers_door = placet_server::reviewers_door(&app);
@@ -333,7 +329,6 @@ fn listen(address: SocketAddr, setting: &'static str) -> Result<Listener, UpErro
 /// called unknown.
 async fn runner(
     data: &Path,
-    broker: &Broker,
     authority: &Arc<BrokerAuthority>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
@@ -343,53 +338,9 @@ async fn runner(
         Some(identity) => identity.users(),
         None => vec![nix::unistd::geteuid().as_raw()],
     };
-    let held = broker.executions_of(PepKind::Command).await?;
-    let ours: BTreeSet<ExecutionId> = held.into_iter().map(|(_, execution)| execution).collect();
-    for leftover in kill_leftovers(&|execution| ours.contains(&execution), &users) {
-        warn!(pid = leftover.pid, execution.id = %leftover.execution, "killed what an earlier process left running");
-    }
-    let why = "placet was restarted while this was running; what it did until then is not known";
-    let abandoned = broker.abandon_executions(PepKind::Command, why).await?;
-    if abandoned > 0 {
-        warn!(abandoned, "executions of an earlier process ended with an unknown outcome");
-    }
-    let work = WorkRoot::prepare(&work_root(data))?;
-    let spools = data.join("spool");
-    private_directory(&spools)?;
-    let blobs_dir = data.join("blobs");
-    private_directory(&blobs_dir)?;
-    let blobs = Blobs::open(&blobs_dir, Bounds::default(), clock.clone())
-        .map_err(|source| UpError::Io { path: blobs_dir, source })?;
-    let seal_entropy = entropy.clone();
-    Ok(Commands::new(CommandParts {
-        authority: authority.clone(),
-        engine: Engine {
-            supervisor: Engine::own_binary(),
-            work,
-            term_grace: TERM_GRACE,
-            clock: clock.clone(),
-            recordings: Room::default(),
-        },
-        blobs,
-        spools,
-        seals: Arc::new(move |_| Box::new(FreshKey::new(&seal_entropy))),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        timer: Arc::new(ClockTimer(clock.clone())),
-        pace: Pace::default(),
-    }))
-}
-
-fn private_directory(path: &Path) -> Result<(), UpError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| UpError::Io { path: path.to_owned(), source })
-}
-
-/// Programs work outside the data directory, through which no other user can pass.
-fn work_root(data: &Path) -> PathBuf {
-    let name = Sha256Digest::of(data.as_os_str().as_encoded_bytes()).to_string();
-    let short: String = name.chars().take(12).collect();
-    PathBuf::from(format!("/var/tmp/placet-runner-{}-{short}", nix::unistd::geteuid()))
+    recover(authority.as_ref(), &users).await.map_err(UpError::Recover)?;
+    let target = Executor::from(PepKind::Command).runner();
+    Ok(runner::commands(data, authority.clone(), target, clock, entropy)?)
 }
 
 /// What commands are worth on this machine, in a sentence.
@@ -410,7 +361,7 @@ async fn machine_grade(authority: &BrokerAuthority) -> String {
 }
 
 /// What to say where nothing separates commands from placet.
-fn same_user(name: &str, is_root: bool) -> String {
+pub(crate) fn same_user(name: &str, is_root: bool) -> String {
     let root = if is_root { "An approved command may do anything to this machine. " } else { "" };
     format!(
         "commands run as {name}, placet's own user: graded advisory. {root}Whoever shares that user can do without placet; \
@@ -418,26 +369,15 @@ fn same_user(name: &str, is_root: bool) -> String {
     )
 }
 
-async fn sweep(commands: Commands, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP_EVERY) => commands.sweep(clock.now()),
-            _ = stopping.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
 /// SIGINT and SIGTERM, which do not end this process any more from here on.
-struct StopSignals {
+pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    fn take() -> Result<Self, UpError> {
-        let taken = |kind| {
-            signal(kind).map_err(|source| UpError::Io { path: "the signals of this process".into(), source })
-        };
+    pub(crate) fn take() -> std::io::Result<Self> {
+        let taken = signal;
         Ok(StopSignals {
             interrupt: taken(SignalKind::interrupt())?,
             terminate: taken(SignalKind::terminate())?,
@@ -445,7 +385,7 @@ impl StopSignals {
     }
 
     /// Waits for the first one. The next one ends the process at once.
-    async fn first(mut self) {
+    pub(crate) async fn first(mut self) {
         self.next().await;
         tokio::spawn(async move {
             self.next().await;

@@ -128,7 +128,7 @@ impl Agents {
     }
 }
 
-fn waiting(wait: Duration) -> Vec<(&'static str, String)> {
+pub(super) fn waiting(wait: Duration) -> Vec<(&'static str, String)> {
     match wait.as_secs().min(WAIT_SECONDS_MAX) {
         0 => Vec::new(),
         seconds => vec![("wait", seconds.to_string())],

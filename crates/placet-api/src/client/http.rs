@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use placet_core::secret::Secret;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use super::error::ClientError;
 use crate::JSON;
+use crate::pep::AGENT_TOKEN_HEADER;
 use crate::problem::{PROBLEM_JSON, Problem};
 
 /// How long connecting may take.
@@ -60,6 +61,13 @@ impl Door {
         Ok(Door { base, token, http })
     }
 
+    /// Whether what travels to it stays on this machine, or is encrypted.
+    pub(super) fn is_private(&self) -> bool {
+        let host = self.base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.base.scheme() == "https" || host == "localhost" || loopback
+    }
+
     /// The address of a path below the door's own, with these query parameters.
     pub(super) fn url(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
@@ -81,16 +89,15 @@ impl Door {
             // The address may end in what the caller wrote; it is shown once, by us.
             source: source.without_url(),
         };
-        let mut bearer =
-            HeaderValue::from_bytes(&[b"Bearer ", self.token.expose()].concat()).map_err(|_| {
-                ClientError::Configuration("the token has characters that no token has".to_owned())
-            })?;
-        bearer.set_sensitive(true);
+        let bearer = sensitive(&[b"Bearer ", self.token.expose()].concat())?;
         let mut request = self
             .http
             .request(call.method, call.url)
             .header(AUTHORIZATION, bearer)
             .header(ACCEPT, call.accept);
+        if let Some(agent) = call.agent {
+            request = request.header(AGENT_TOKEN_HEADER, sensitive(agent.expose())?);
+        }
         if let Some(wait) = call.wait {
             request = request.timeout(ANSWER_TIMEOUT + wait);
         }
@@ -125,6 +132,14 @@ impl Door {
     }
 }
 
+/// A header that is shown nowhere.
+fn sensitive(value: &[u8]) -> Result<HeaderValue, ClientError> {
+    let mut value = HeaderValue::from_bytes(value)
+        .map_err(|_| ClientError::Configuration("the token has characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// A call to a door.
 pub(super) struct Call {
     method: Method,
@@ -133,11 +148,13 @@ pub(super) struct Call {
     body: Option<(&'static str, reqwest::Body)>,
     /// How long the call itself waits; none if it streams without end.
     wait: Option<Duration>,
+    /// The token of the agent on whose behalf an enforcement point calls.
+    agent: Option<Secret>,
 }
 
 impl Call {
     pub(super) fn get(url: Url) -> Self {
-        Call { method: Method::GET, url, accept: JSON, body: None, wait: Some(Duration::ZERO) }
+        Call { method: Method::GET, url, accept: JSON, body: None, wait: Some(Duration::ZERO), agent: None }
     }
 
     pub(super) fn post(url: Url, body: String) -> Self {
@@ -156,6 +173,11 @@ impl Call {
 
     pub(super) fn waiting(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
+        self
+    }
+
+    pub(super) fn on_behalf_of(mut self, agent: &Secret) -> Self {
+        self.agent = Some(agent.clone());
         self
     }
 
@@ -206,8 +228,11 @@ async fn refusal(response: Response) -> ClientError {
             "no problem document: this is not placet, or something stands in between",
         );
     }
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     match body_of(response).await.map(|body| serde_json::from_slice::<Problem>(&body)) {
-        Ok(Ok(problem)) => ClientError::Problem(Box::new(problem)),
+        Ok(Ok(problem)) => {
+            ClientError::Problem(Box::new(Problem { retry_after_seconds: retry_after, ..problem }))
+        }
         Ok(Err(error)) => unexpected(url, status, &error.to_string()),
         Err(error) => error,
     }

@@ -3,6 +3,7 @@
 use placet_broker::CallError;
 use placet_broker::execution::{Ended, OutcomeReport};
 use placet_broker::intake::{Envelope, InterceptedCall};
+use placet_broker::peps::Enforcer;
 use placet_core::action::{ActionName, Grade, PepKind, Pins, ResourceRef, SecretVersion};
 use placet_core::c14n::Value;
 use placet_core::entry::Kind;
@@ -107,12 +108,15 @@ async fn an_outcome_is_not_reported_a_second_time_as_another() {
     assert_eq!(finished.count(), 1);
 }
 
+fn local() -> Enforcer {
+    PepKind::Command.into()
+}
+
 /// A command that uses a secret, as an enforcement point would hand it in.
-fn command(pep: PepKind) -> InterceptedCall {
+pub(crate) fn command() -> InterceptedCall {
     let secret = SecretVersion { name: "db".into(), version: 1 };
     InterceptedCall {
-        pep,
-        target: "this host".into(),
+        target: "runner:local".into(),
         planned_for: (
             ActionName::parse("command.run").unwrap(),
             ResourceRef::new("Program", "/usr/bin/true").unwrap(),
@@ -129,10 +133,10 @@ async fn approved_command(world: &World) -> Request {
     let rev = world.reviewer("rev").await;
     world.broker.set_secret(&world.operator, "db", Secret::new("hunter22")).await.unwrap();
     let argv = ["/usr/bin/true".to_owned()];
-    let guide = world.broker.guide_command(&argv).await.unwrap();
-    let mut call = command(PepKind::Command);
+    let guide = world.broker.guide_command(&local(), &argv).await.unwrap();
+    let mut call = command();
     call.planned_for = (guide.action, guide.resource);
-    let request = world.broker.submit_command(&world.bot, call).await.unwrap().seen.stored.request;
+    let request = world.broker.submit_command(&local(), &world.bot, call).await.unwrap().seen.stored.request;
     assert_eq!(request.status(), Status::Pending);
     world.vote(&rev, request.id, Verdict::Approve).await.unwrap();
     request
@@ -146,21 +150,26 @@ async fn the_secret_that_was_reviewed_is_released_and_no_other() {
     assert_eq!(newer.version, 2);
     let other = placet_core::id::ExecutionId::new(world.broker.now(), &placet_testkit::SeededEntropy::new(9));
     let refused = |error: CallError| error.code();
-    assert_eq!(refused(world.broker.secrets_for(request.id, other).await.unwrap_err()), "other_execution");
-    let claimed =
-        world.broker.claim_for(PepKind::Command, &world.bot, request.id, "mine").await.unwrap().execution;
-    assert_eq!(refused(world.broker.secrets_for(request.id, other).await.unwrap_err()), "other_execution");
-    let released = world.broker.secrets_for(request.id, claimed).await.unwrap();
+    assert_eq!(
+        refused(world.broker.secrets_for(&local(), request.id, other).await.unwrap_err()),
+        "other_execution"
+    );
+    let claimed = world.broker.claim_for(&local(), &world.bot, request.id, "mine").await.unwrap().execution;
+    assert_eq!(
+        refused(world.broker.secrets_for(&local(), request.id, other).await.unwrap_err()),
+        "other_execution"
+    );
+    let released = world.broker.secrets_for(&local(), request.id, claimed).await.unwrap();
     assert_eq!(released, BTreeMap::from([("PASSWORD".to_owned(), Secret::new("hunter22"))]));
     world.clock.advance(Duration::from_secs(3600));
-    assert_eq!(refused(world.broker.secrets_for(request.id, claimed).await.unwrap_err()), "late");
+    assert_eq!(refused(world.broker.secrets_for(&local(), request.id, claimed).await.unwrap_err()), "late");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_released_only_while_their_execution_lasts() {
     let world = World::new("team").await;
     let request = approved_command(&world).await;
-    let claimed = world.broker.claim_for(PepKind::Command, &world.bot, request.id, "mine").await.unwrap();
+    let claimed = world.broker.claim_for(&local(), &world.bot, request.id, "mine").await.unwrap();
     let ended = Ended {
         recording: None,
         kind: OutcomeKind::Succeeded,
@@ -168,8 +177,8 @@ async fn secrets_are_released_only_while_their_execution_lasts() {
         measures: BTreeMap::new(),
         result: None,
     };
-    world.broker.complete_for(request.id, claimed.execution, ended).await.unwrap();
-    let refused = world.broker.secrets_for(request.id, claimed.execution).await.unwrap_err();
+    world.broker.complete_for(&local(), request.id, claimed.execution, ended).await.unwrap();
+    let refused = world.broker.secrets_for(&local(), request.id, claimed.execution).await.unwrap_err();
     assert_eq!(refused.code(), "other_execution");
 }
 
@@ -181,7 +190,7 @@ async fn nothing_starts_without_the_secret_it_was_approved_with() {
     // A secret of the same name is another secret, and its number says so.
     let again = world.broker.set_secret(&world.operator, "db", Secret::new("hunter44")).await.unwrap();
     assert_eq!(again.version, 2);
-    let refused = world.broker.claim_for(PepKind::Command, &world.bot, request.id, "mine").await.unwrap_err();
+    let refused = world.broker.claim_for(&local(), &world.bot, request.id, "mine").await.unwrap_err();
     assert_eq!(refused.code(), "secret_gone");
     assert_eq!(world.stored(request.id).await.status(), Status::Granted);
     assert_eq!(world.kinds(request.id).await.last(), Some(&Kind::ClaimRefused));
@@ -190,18 +199,17 @@ async fn nothing_starts_without_the_secret_it_was_approved_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_intercepted_does_not_come_in_as_intercepted() {
     let world = World::new("team").await;
-    let refused = world.broker.submit_command(&world.bot, command(PepKind::External)).await.unwrap_err();
-    assert_eq!(refused.code(), "bad_pep");
-    let moved = world.broker.submit_command(&world.bot, command(PepKind::Command)).await;
+    let refused =
+        world.broker.submit_command(&PepKind::External.into(), &world.bot, command()).await.unwrap_err();
+    assert_eq!(refused.code(), "other_kind");
     let elsewhere = InterceptedCall {
         planned_for: (
             ActionName::parse("data.export").unwrap(),
             ResourceRef::new("Dataset", "shop").unwrap(),
         ),
-        ..command(PepKind::Command)
+        ..command()
     };
-    drop(moved);
-    let refused = world.broker.submit_command(&world.bot, elsewhere).await.unwrap_err();
+    let refused = world.broker.submit_command(&local(), &world.bot, elsewhere).await.unwrap_err();
     assert_eq!(refused.code(), "mapping_moved");
 }
 

@@ -62,8 +62,11 @@ async fn executions_of_a_process_that_is_gone_are_unknown_and_resolved_by_a_pers
     world.vote(&rev, request.id, Verdict::Approve).await.unwrap();
     let digest = request.canonical.digest().to_string();
     world.broker.claim_external(&world.bot, request.id, &digest, "c").await.unwrap();
-    assert_eq!(world.broker.abandon_executions(PepKind::Command, "placet restarted").await.unwrap(), 0);
-    assert_eq!(world.broker.abandon_executions(PepKind::External, "placet restarted").await.unwrap(), 1);
+    assert_eq!(world.broker.executions_of(&PepKind::Command.into()).await.unwrap(), []);
+    let external = PepKind::External.into();
+    let [(held, execution)] = world.broker.executions_of(&external).await.unwrap()[..] else { panic!("one") };
+    assert_eq!(held, request.id);
+    world.broker.abandon(&external, held, execution, "placet restarted").await.unwrap();
     assert_eq!(world.deploy("production").await.unwrap_err().code(), "outcome_unknown");
     world.broker.resolve(&rev, request.id, "it never began".into()).await.unwrap();
     assert!(world.deploy("production").await.unwrap().new);

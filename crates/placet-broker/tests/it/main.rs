@@ -11,6 +11,7 @@ mod claims;
 mod deadlines;
 mod faults;
 mod operators;
+mod peps;
 mod policies;
 mod proof;
 mod races;

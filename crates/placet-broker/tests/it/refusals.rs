@@ -6,6 +6,8 @@ use placet_core::c14n::Value;
 use placet_core::entry::Kind;
 use placet_core::request::Status;
 use placet_core::review::Verdict;
+use placet_store::{EntryFilter, Views, Write};
+use std::time::Duration;
 
 use crate::world::{World, ballot, deploy};
 
@@ -83,6 +85,56 @@ async fn a_disabled_person_is_nobody_and_their_vote_stops_counting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vote_with_what_was_ended_leaves_an_entry_a_minute() {
+    let world = World::new("team").await;
+    world.reviewer("rev").await;
+    let id = world.deploy("production").await.unwrap().seen.stored.request.id;
+    let link = world.broker.invite(&world.operator, "rev").await.unwrap().secret;
+    let cookie = world.broker.sign_in(link.expose(), "localhost").await.unwrap().cookie;
+    let (_, token) = world.broker.mint_token(&world.operator, "rev").await.unwrap();
+    let (cookie, token) = (cookie.expose(), token.expose());
+    let name = id.to_string();
+    let tries = async |credential: &str| {
+        world.broker.note_ended_vote(credential, &name, "api").await.unwrap();
+        let filter = EntryFilter { kinds: vec![Kind::VoteRefused], limit: 200, ..EntryFilter::default() };
+        let entries = world.store.entries(filter).await.unwrap();
+        entries.iter().map(|entry| String::from_utf8(entry.bytes.clone()).unwrap()).collect::<Vec<_>>()
+    };
+    // What still lets somebody in is not ended, and what never did is nobody's.
+    for credential in [cookie, token, "placet_session_0", "placet_person_0", "x", ""] {
+        assert_eq!(tries(credential).await, [""; 0], "{credential}");
+    }
+    world.broker.disable_person(&world.operator, "rev").await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(tries(cookie).await.len(), 1);
+    }
+    let told = tries(token).await;
+    assert_eq!(told.len(), 2, "each credential has its own minute");
+    assert!(told.iter().all(|entry| entry.contains(r#""verdict":"person_disabled""#)), "{told:?}");
+    assert!(told.iter().all(|entry| entry.contains(&name)), "{told:?}");
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(tries(cookie).await.len(), 3);
+    // Who comes back does not come back with what they had.
+    let mut rev =
+        world.broker.directory().await.unwrap().people.values().find(|p| p.name == "rev").unwrap().clone();
+    rev.status = placet_core::directory::Status::Active;
+    let writes = vec![Write::Person(rev)];
+    let transition = placet_store::Transition { writes, ..placet_store::Transition::default() };
+    placet_store::Commit::commit(world.store.as_ref(), transition).await.unwrap();
+    assert!(world.broker.reviewer_by_cookie(cookie, "localhost").await.is_err());
+    assert!(world.broker.reviewer_by_token(token).await.is_err());
+    world.clock.advance(Duration::from_secs(60));
+    let told = tries(cookie).await;
+    assert!(told[0].contains(r#""verdict":"access_ended""#), "{told:?}");
+    // No review, no entry; and none once it would have ended by itself.
+    world.broker.note_ended_vote(token, "req_00000000000000000000000000", "api").await.unwrap();
+    world.broker.note_ended_vote(token, "0000-0000", "api").await.unwrap();
+    assert_eq!(tries("").await.len(), 4);
+    world.clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(tries(cookie).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_is_claimed_once_by_its_own_enforcement_point() {
     let world = World::new("team").await;
     let request = world.deploy("staging").await.unwrap().seen.stored.request;
@@ -91,7 +143,8 @@ async fn a_grant_is_claimed_once_by_its_own_enforcement_point() {
     let first = claim("mine").await.unwrap();
     assert_eq!(claim("mine").await.unwrap(), first);
     assert_eq!(claim("theirs").await.unwrap_err().code(), "already_claimed");
-    let other = world.broker.claim_for(PepKind::Command, &world.bot, request.id, "x").await.unwrap_err();
+    let other =
+        world.broker.claim_for(&PepKind::Command.into(), &world.bot, request.id, "x").await.unwrap_err();
     assert_eq!(other.code(), "not_the_executor");
     let kinds = world.kinds(request.id).await;
     assert_eq!(

@@ -126,6 +126,7 @@ pub(crate) fn open(action: ActionRequest, decision: Decision) -> Request {
         canonical: action.canonical().unwrap(),
         action,
         short_code: ShortCode::parse("7F3K9Q2M").unwrap(),
+        taken_in_by: None,
         grade: Grade::Advisory,
         justification: Some(Untrusted::new("the release is tested")),
     };

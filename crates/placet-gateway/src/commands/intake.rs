@@ -9,21 +9,15 @@ use placet_core::c14n::Value;
 
 use super::problem::Refusal;
 use super::{Commands, problem};
-use crate::authority::{AuthorityError, Guidance, Intercepted, Submitted};
+use crate::authority::{AuthorityError, Caller, Guidance, Intercepted, Submitted};
 use crate::runner::plan::{Plan, PlanError, plan};
 use crate::runner::program::{Program, ProgramError, find};
 use crate::runner::user::Identity;
 use crate::runner::workdir::is_plain_name;
 
-/// Which runner would execute: the one in this process.
-pub(super) const TARGET: &str = "runner:local";
-
 impl Commands {
-    pub(super) async fn intake(
-        &self,
-        principal: Principal,
-        call: CommandIntake,
-    ) -> Result<Submitted, Refusal> {
+    pub(super) async fn intake(&self, caller: Caller, call: CommandIntake) -> Result<Submitted, Refusal> {
+        let principal = caller.principal();
         let guidance = self.guide(&call.argv).await?;
         let identity = self.identity(&guidance)?;
         let planned = self.plan(&call.argv, &guidance).await?;
@@ -33,9 +27,9 @@ impl Commands {
             ..pins(&planned, &guidance, &identity)?
         };
         let intercepted = Intercepted {
-            principal,
+            caller,
             pep: PepKind::Command,
-            target: TARGET.to_owned(),
+            target: self.0.parts.target.clone(),
             grade: identity.grade(),
             planned_for: guidance.target,
             arguments: arguments(&call.argv),

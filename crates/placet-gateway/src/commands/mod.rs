@@ -8,13 +8,13 @@
 //! POST /v1/commands/{id}/cancel      TERM, or withdrawal
 //! ```
 //!
-//! Whoever mounts [`Commands::router`] has authenticated the caller and put core's `Principal` into the request; a
-//! request without one is refused.
+//! Whoever mounts [`Commands::router`] has authenticated the caller and put core's `Principal` into the request, or a
+//! [`Caller`] with the token that proves it elsewhere; a request without one is refused.
 
 mod executions;
 mod intake;
 mod output;
-mod problem;
+pub(crate) mod problem;
 mod start;
 
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ use placet_core::id::{ExecutionId, RequestId};
 use placet_core::time::{Clock, Timestamp};
 use serde::Deserialize;
 
-use crate::authority::{Authority, Shown};
+use crate::authority::{Authority, Caller, Shown};
 use crate::blobs::Blobs;
 use crate::runner::exec::Engine;
 use crate::runner::spool::SpoolSeal;
@@ -51,6 +51,8 @@ use problem::{Refusal, no_such_request};
 pub struct Parts {
     /// Who says what may be done.
     pub authority: Arc<dyn Authority>,
+    /// Which runner this is, as its requests say: `runner:local`, or the one whose id stands there.
+    pub target: String,
     /// How programs are executed.
     pub engine: Engine,
     /// Where inputs are.
@@ -158,13 +160,15 @@ impl Commands {
 }
 
 /// Who called; put into the request by the door.
-struct Caller(Principal);
+pub(crate) struct By(pub(crate) Caller);
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for By {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Principal>().copied().map(Caller).ok_or_else(problem::unauthenticated)
+        let proven = parts.extensions.get::<Caller>().cloned();
+        let known = || parts.extensions.get::<Principal>().copied().map(Caller::known);
+        proven.or_else(known).map(By).ok_or_else(problem::unauthenticated)
     }
 }
 
@@ -177,7 +181,7 @@ struct SubmitQuery {
 
 async fn submit(
     State(commands): State<Commands>,
-    Caller(principal): Caller,
+    By(caller): By,
     query: Result<Query<SubmitQuery>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -191,8 +195,8 @@ async fn submit(
         return Err(problem::not_json());
     }
     let call = CommandIntake::from_json(&body.map_err(problem::unreadable)?).map_err(problem::bad_body)?;
-    let submitted = commands.intake(principal, call).await?;
-    let shown = commands.wait_while_pending(principal, submitted.shown, query.wait).await?;
+    let submitted = commands.intake(caller.clone(), call).await?;
+    let shown = commands.wait_while_pending(caller, submitted.shown, query.wait).await?;
     let status = if submitted.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(shown.document)).into_response())
 }
@@ -205,17 +209,12 @@ fn is_json(value: &axum::http::HeaderValue) -> bool {
 }
 
 impl Commands {
-    async fn wait_while_pending(
-        &self,
-        principal: Principal,
-        shown: Shown,
-        seconds: u64,
-    ) -> Result<Shown, Refusal> {
+    async fn wait_while_pending(&self, caller: Caller, shown: Shown, seconds: u64) -> Result<Shown, Refusal> {
         if seconds == 0 || shown.document.status != placet_api::request::Status::Pending {
             return Ok(shown);
         }
         let wait = Duration::from_secs(seconds);
-        Ok(self.0.parts.authority.wait(principal, shown.id, shown.document.version, wait).await?)
+        Ok(self.0.parts.authority.wait(caller, shown.id, shown.document.version, wait).await?)
     }
 }
 
@@ -226,14 +225,14 @@ struct NoQuery {}
 
 async fn run(
     State(commands): State<Commands>,
-    Caller(principal): Caller,
+    By(caller): By,
     Path(id): Path<String>,
     query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     query.map_err(|_| problem::no_query())?;
     let request = request_id(&id)?;
     // A task of its own: between the claim and the start nothing may be lost because a client hung up.
-    let started = tokio::spawn(async move { commands.run(principal, request).await });
+    let started = tokio::spawn(async move { commands.run(caller, request).await });
     let (execution, new) = started.await.map_err(|_| problem::internal())??;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Run { execution_id: execution.to_string() })).into_response())
@@ -241,16 +240,16 @@ async fn run(
 
 async fn cancel(
     State(commands): State<Commands>,
-    Caller(principal): Caller,
+    By(caller): By,
     Path(id): Path<String>,
     query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     query.map_err(|_| problem::no_query())?;
     let request = request_id(&id)?;
-    if commands.0.executions.cancel(principal, request) {
+    if commands.0.executions.cancel(caller.principal(), request) {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    let shown = commands.0.parts.authority.cancel(principal, request).await?;
+    let shown = commands.0.parts.authority.cancel(caller, request).await?;
     Ok(Json(shown.document).into_response())
 }
 
@@ -263,30 +262,31 @@ struct OutputQuery {
 
 async fn read_output(
     State(commands): State<Commands>,
-    Caller(principal): Caller,
+    By(caller): By,
     Path(id): Path<String>,
     query: Result<Query<OutputQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(|_| problem::bad_query("from", "a number of bytes"))?;
-    let spool = commands.0.executions.output(principal, request_id(&id)?).ok_or_else(no_such_request)?;
+    let spool = commands.0.executions.output(caller.principal(), request_id(&id)?);
+    let spool = spool.ok_or_else(no_such_request)?;
     output::respond(spool, query.from, commands.0.parts.pace.keep_alive).await
 }
 
 async fn put_blob(
     State(commands): State<Commands>,
-    Caller(principal): Caller,
+    By(caller): By,
     Path(sha256): Path<String>,
     query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
     body: Body,
 ) -> Result<Response, Refusal> {
     query.map_err(|_| problem::no_query())?;
     let sha256 = Sha256Digest::parse(&sha256).map_err(|_| problem::bad_digest())?;
-    let kept = commands.0.parts.blobs.put(principal, sha256, body.into_data_stream()).await?;
+    let kept = commands.0.parts.blobs.put(caller.principal(), sha256, body.into_data_stream()).await?;
     let status = if kept.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Blob { sha256: sha256.to_string(), bytes: kept.bytes })).into_response())
 }
 
-fn request_id(text: &str) -> Result<RequestId, Refusal> {
+pub(crate) fn request_id(text: &str) -> Result<RequestId, Refusal> {
     // What is no id names nothing.
     RequestId::parse(text).map_err(|_| no_such_request())
 }

@@ -16,24 +16,24 @@ use crate::runner::spool::SpoolError;
 
 /// A no, and when to try again.
 #[derive(Debug, Clone)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     problem: Box<Problem>,
     retry_after_seconds: Option<u64>,
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Box::new(Problem::new(status.as_u16(), title, code, detail));
         Refusal { problem, retry_after_seconds: None }
     }
 
-    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
     }
 
-    pub(super) fn at(mut self, pointer: &str) -> Self {
+    pub(crate) fn at(mut self, pointer: &str) -> Self {
         self.problem.pointer = Some(pointer.to_owned());
         self
     }
@@ -53,7 +53,7 @@ impl IntoResponse for Refusal {
 }
 
 /// Writes the id that the door gave to the call into a problem. The door puts it into the request's `x-request-id`.
-pub(super) async fn with_call_id(request: Request, next: Next) -> Response {
+pub(crate) async fn with_call_id(request: Request, next: Next) -> Response {
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let mut response = next.run(request).await;
     let problem = response.extensions_mut().remove::<Problem>();
@@ -121,15 +121,15 @@ impl From<SpoolError> for Refusal {
     }
 }
 
-pub(super) fn unauthenticated() -> Refusal {
+pub(crate) fn unauthenticated() -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", "This door needs an agent's token.")
 }
 
-pub(super) fn no_such_request() -> Refusal {
+pub(crate) fn no_such_request() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is no such request of yours here.")
 }
 
-pub(super) fn internal() -> Refusal {
+pub(crate) fn internal() -> Refusal {
     Refusal::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
@@ -137,25 +137,25 @@ pub(super) fn internal() -> Refusal {
     )
 }
 
-pub(super) fn bad_query(name: &str, expected: &str) -> Refusal {
+pub(crate) fn bad_query(name: &str, expected: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_query", format!("Only {name} may be given, as {expected}."))
 }
 
-pub(super) fn no_query() -> Refusal {
+pub(crate) fn no_query() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "This call takes no query: leave it out.")
 }
 
-pub(super) fn bad_digest() -> Refusal {
+pub(crate) fn bad_digest() -> Refusal {
     let detail = "Name a blob by its SHA-256, in 64 lower-case hexadecimal digits.";
     Refusal::new(StatusCode::BAD_REQUEST, "bad_digest", detail)
 }
 
-pub(super) fn not_json() -> Refusal {
+pub(crate) fn not_json() -> Refusal {
     let detail = "Send JSON, with content-type application/json.";
     Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail)
 }
 
-pub(super) fn unreadable(rejection: BytesRejection) -> Refusal {
+pub(crate) fn unreadable(rejection: BytesRejection) -> Refusal {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return Refusal::new(
             rejection.status(),
@@ -166,7 +166,7 @@ pub(super) fn unreadable(rejection: BytesRejection) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "broken_upload", "The body broke off; send it again.")
 }
 
-pub(super) fn bad_body(error: InputError) -> Refusal {
+pub(crate) fn bad_body(error: InputError) -> Refusal {
     let mut refusal = Refusal::new(StatusCode::BAD_REQUEST, error.code, error.to_string());
     refusal.problem.pointer = error.pointer;
     refusal

@@ -18,9 +18,9 @@ use placet_core::time::Timestamp;
 
 use super::Commands;
 use super::executions::{Place, Slot};
-use super::intake::{TARGET, arguments};
+use super::intake::arguments;
 use super::problem::{Refusal, internal, no_such_request};
-use crate::authority::{AuthorityError, AuthorityErrorKind, Claimed, Completion};
+use crate::authority::{AuthorityError, AuthorityErrorKind, Caller, Claimed, Completion};
 use crate::frames::{End, EndStatus};
 use crate::runner::config::Caps;
 use crate::runner::exec::{Launch, Report, Running, Stop};
@@ -36,9 +36,10 @@ impl Commands {
     /// Claims the grant and starts the program, or says which execution that was done by before.
     pub(super) async fn run(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
     ) -> Result<(ExecutionId, bool), Refusal> {
+        let principal = caller.principal();
         let slot = match self.0.executions.enter(principal, request) {
             Place::Free(slot) => slot,
             Place::Taken(execution) => return Ok((execution, false)),
@@ -61,7 +62,7 @@ impl Commands {
         // Written in hex: it may travel as text.
         let claim = Sha256Digest::from_bytes(random_bytes::<32>(self.0.parts.entropy.as_ref()));
         let claim = Secret::new(claim.to_string());
-        let claimed = self.0.parts.authority.claim(principal, request, claim).await?;
+        let claimed = self.0.parts.authority.claim(caller, request, claim).await?;
         Ok((self.carry_out(principal, request, claimed, slot).await?, true))
     }
 
@@ -116,7 +117,8 @@ impl Commands {
     /// the outcome.
     async fn prepare(&self, principal: Principal, claimed: Claimed) -> Result<(Launch, Caps), &'static str> {
         let action = ActionRequest::from_canonical(claimed.canonical()).map_err(|_| "not_understood")?;
-        if action.pep != PepKind::Command || action.target != TARGET || action.chain.requester != principal {
+        let is_ours = action.pep == PepKind::Command && action.target == self.0.parts.target;
+        if !is_ours || action.chain.requester != principal {
             return Err("not_ours");
         }
         let argv = argv(&action).ok_or("not_understood")?;

@@ -13,6 +13,7 @@
 //! Nothing of the caller's surroundings reaches the program: not its PATH, not its environment, not its directory, not
 //! its terminal.
 
+pub mod bundled;
 pub mod config;
 pub mod exec;
 pub mod plan;

@@ -1,6 +1,7 @@
-//! The agents' door: bearer tokens of agents and pipelines, and nothing else.
+//! The agents' door: bearer tokens of agents and pipelines; under `/v1/pep` those of enforcement points; nothing else.
 
 pub(crate) mod events;
+pub(crate) mod pep;
 pub(crate) mod requests;
 
 use std::time::Duration;
@@ -12,16 +13,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use placet_broker::CallError;
-use placet_broker::access::PERSON_PREFIX;
+use placet_broker::access::{PEP_PREFIX, PERSON_PREFIX};
 
 use crate::app::{App, Door};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
 use crate::health;
 
-const REALM: &str = "Bearer realm=\"placet agents\"";
+pub(crate) const REALM: &str = "Bearer realm=\"placet agents\"";
 
-/// The agents' door. `mounted` are the routers of enforcement points: behind the same authentication, they find core's
+/// The agents' door, with the calls of enforcement points that stand elsewhere. `mounted` are the routers of enforcement points: behind the same authentication, they find core's
 /// `Principal` and broker's `Caller` among the request's extensions, and bound bodies and time by themselves. A failure
 /// of theirs may leave an `placet_api::problem::Problem` among the response's extensions; its document is written here.
 pub fn agents_door(app: &App, mounted: Router) -> Router {
@@ -33,9 +34,23 @@ pub fn agents_door(app: &App, mounted: Router) -> Router {
         .route("/v1/requests/{id}/outcome", post(requests::outcome))
         .route("/v1/requests/{id}/cancel", post(requests::cancel))
         .with_state(app.clone());
+    let peps = Router::new()
+        .route("/v1/pep", get(pep::whoami))
+        .route("/v1/pep/caller", get(pep::caller))
+        .route("/v1/pep/guide", post(pep::guide))
+        .route("/v1/pep/requests", post(pep::submit))
+        .route("/v1/pep/requests/{id}", get(pep::show))
+        .route("/v1/pep/requests/{id}/execution", post(pep::claim))
+        .route("/v1/pep/requests/{id}/outcome", post(pep::outcome))
+        .route("/v1/pep/requests/{id}/abandonment", post(pep::abandon))
+        .route("/v1/pep/requests/{id}/cancel", post(pep::cancel))
+        .route("/v1/pep/executions", get(pep::executions))
+        .with_state(app.clone())
+        .route_layer(from_fn_with_state(app.clone(), pep::authenticate));
     let door = patient(requests)
         .merge(mounted)
         .route_layer(from_fn_with_state(app.clone(), authenticate))
+        .merge(patient(peps))
         .merge(health::routes(app))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method);
@@ -55,7 +70,7 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
     Ok(seat.held_by(next.run(request).await))
 }
 
-fn too_many_open() -> Failure {
+pub(crate) fn too_many_open() -> Failure {
     let message =
         "Too many calls with this credential are open. End some of those that wait or follow.".to_owned();
     CallError::TooMany { code: "open_calls", message, retry_after: Duration::from_secs(1) }.into()
@@ -63,6 +78,17 @@ fn too_many_open() -> Failure {
 
 /// A person's token opens nothing here, and a valid one at this door is worth an entry.
 async fn wrong_credential(app: &App, bearer: &str) -> Failure {
+    if bearer.starts_with(PEP_PREFIX) {
+        if let Ok(pep) = app.broker.authenticate_pep(bearer).await {
+            let whose = format!("the token of enforcement point {} at the agents' calls", pep.id);
+            if let Err(error) = app.note_wrong_door(Door::Agents, &whose).await {
+                return error.into();
+            }
+        }
+        let detail =
+            "This is an enforcement point's token. It opens /v1/pep; agents have tokens of their own.";
+        return Failure::unauthenticated(detail).with_realm(REALM);
+    }
     if !bearer.starts_with(PERSON_PREFIX) {
         return Failure::unauthenticated("This token opens nothing here.").with_realm(REALM);
     }

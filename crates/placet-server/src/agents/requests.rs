@@ -222,7 +222,7 @@ pub(crate) fn request_id(text: &str) -> Outcome<RequestId> {
 }
 
 /// The request once it is newer than a version, the time is up, or the process drains.
-async fn waited(
+pub(crate) async fn waited(
     app: &App,
     caller: &Caller,
     seen: Seen,

@@ -7,7 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use placet_broker::review::Reviewer;
-use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Person, Status};
+use placet_core::directory::{Agent, AgentKind, Directory, GroupName, Pep, Person, Status};
 use placet_core::id::PersonId;
 use placet_core::text::visible;
 
@@ -69,6 +69,17 @@ fn sponsored(directory: &Directory, person: PersonId) -> String {
 struct AgentsPage {
     chrome: Chrome,
     agents: Vec<AgentView>,
+    peps: Vec<PepView>,
+}
+
+struct PepView {
+    id: String,
+    name: String,
+    kind: &'static str,
+    active: bool,
+    sponsor: String,
+    credential: u32,
+    since: When,
 }
 
 struct AgentView {
@@ -104,8 +115,19 @@ pub(super) async fn agents(
         credential: agent.credential_version,
         since: when(agent.created_at),
     };
+    let pep_view = |pep: &Pep| PepView {
+        id: pep.id.to_string(),
+        name: visible(&pep.name),
+        kind: pep.kind.as_str(),
+        active: pep.status == Status::Active,
+        sponsor: person_name(&directory, pep.sponsor),
+        credential: pep.credential_version,
+        since: when(pep.created_at),
+    };
     let agents = directory.agents.values().map(view).collect();
-    page(StatusCode::OK, &AgentsPage { chrome: Chrome::new("Agents", Some(&reviewer), "/agents"), agents })
+    let peps = directory.peps.values().map(pep_view).collect();
+    let chrome = Chrome::new("Agents", Some(&reviewer), "/agents");
+    page(StatusCode::OK, &AgentsPage { chrome, agents, peps })
 }
 
 fn person_name(directory: &Directory, id: PersonId) -> String {

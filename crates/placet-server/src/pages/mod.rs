@@ -29,7 +29,7 @@ use crate::failure::{Failure, Outcome};
 use crate::frame::CallId;
 use crate::gate::Host;
 use crate::query::encoded;
-use crate::reviewers::{host_of, require_own_page, reviewer_by_cookie};
+use crate::reviewers::{VoteTried, host_of, noted, require_own_page, reviewer_by_cookie};
 
 /// The path of a sign-in link with this secret, below the reviewers' door's own address.
 pub fn sign_in_path(secret: &str) -> String {
@@ -64,7 +64,11 @@ pub(crate) fn routes(app: &App) -> Router {
 async fn require_session(State(app): State<App>, mut request: Request, next: Next) -> Outcome<Response> {
     let host = host_of(&request)?.clone();
     let headers = request.headers().clone();
-    let reviewer = reviewer_by_cookie(&app, &headers, &host).await?;
+    let tried = VoteTried::by(&app, &request);
+    let reviewer = match reviewer_by_cookie(&app, &headers, &host).await {
+        Ok(reviewer) => reviewer,
+        Err(failure) => return Err(noted(&app, tried, failure).await),
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         require_own_page(&app, &headers, &host)?;
     }

@@ -10,13 +10,13 @@ pub(crate) mod events;
 pub(crate) mod log;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use placet_broker::CallError;
-use placet_broker::access::AGENT_PREFIX;
+use placet_broker::access::{AGENT_PREFIX, PEP_PREFIX};
 use placet_broker::review::Reviewer;
 use placet_core::secret::Secret;
 
@@ -87,9 +87,48 @@ fn foreign_origin() -> Failure {
 async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Outcome<Response> {
     let host = host_of(&request)?.clone();
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    let reviewer = reviewer_of(&app, &method, &headers, &host).await?;
+    let tried = VoteTried::by(&app, &request);
+    let reviewer = match reviewer_of(&app, &method, &headers, &host).await {
+        Ok(reviewer) => reviewer,
+        Err(failure) => return Err(noted(&app, tried, failure).await),
+    };
     request.extensions_mut().insert(reviewer);
     Ok(next.run(request).await)
+}
+
+/// The routes by which people vote, with the channel that they are.
+const VOTES: [(&str, &str); 2] = [("/v1/reviews/{id}/votes", "api"), ("/r/{name}/vote", "inbox")];
+
+/// A try to vote: with which credential, on which review, through which channel.
+pub(crate) struct VoteTried {
+    credential: String,
+    review: String,
+    channel: &'static str,
+}
+
+impl VoteTried {
+    /// What this call tries, if it is to vote.
+    pub(crate) fn by(app: &App, request: &Request) -> Option<Self> {
+        let route = request.extensions().get::<MatchedPath>()?.as_str();
+        let (_, channel) = VOTES.into_iter().find(|(pattern, _)| route == *pattern)?;
+        let headers = request.headers();
+        let credential = if headers.contains_key(header::AUTHORIZATION) {
+            bearer_of(headers, REALM).ok()?
+        } else {
+            app.gate.session_cookie(headers)?
+        };
+        let review = request.uri().path().rsplit('/').nth(1)?.to_owned();
+        Some(VoteTried { credential: credential.to_owned(), review, channel })
+    }
+}
+
+/// A call that was not let in, remembered if it tried to vote with what was a person's until it ended.
+pub(crate) async fn noted(app: &App, tried: Option<VoteTried>, failure: Failure) -> Failure {
+    let (StatusCode::UNAUTHORIZED, Some(tried)) = (failure.status(), tried) else { return failure };
+    match app.broker.note_ended_vote(&tried.credential, &tried.review, tried.channel).await {
+        Ok(()) => failure,
+        Err(error) => error.into(),
+    }
 }
 
 /// The ledger's files may be public: they hold commitments, not what is committed to.
@@ -134,6 +173,11 @@ pub(crate) async fn reviewer_by_cookie(app: &App, headers: &HeaderMap, host: &Ho
 
 /// An agent's token opens nothing here, and a valid one at this door is worth an entry.
 async fn wrong_credential(app: &App, bearer: &str) -> Failure {
+    if bearer.starts_with(PEP_PREFIX) {
+        let detail =
+            "This is an enforcement point's token. It opens /v1/pep at the agents' door, and nothing here.";
+        return Failure::unauthenticated(detail).with_realm(REALM);
+    }
     if !bearer.starts_with(AGENT_PREFIX) {
         return Failure::unauthenticated("This token opens nothing here.").with_realm(REALM);
     }

@@ -12,6 +12,7 @@ mod audit;
 mod explained;
 mod hostile;
 mod pages;
+mod peps;
 mod reviewers;
 mod serving;
 mod world;

@@ -3,7 +3,9 @@
 use placet_api::client::{ListReviews, Reviewers};
 use placet_api::review::{VerdictWord, VoteRequest};
 use placet_core::digest::Sha256Digest;
+use placet_core::entry::Kind;
 use placet_core::secret::Secret;
+use placet_store::EntryFilter;
 use serde_json::json;
 
 use crate::world::{Doors, ballot};
@@ -203,4 +205,36 @@ async fn entries_are_searched_by_kind_request_and_time() {
         let answer = rob.get(&format!("/v1/audit/entries?{query}")).await;
         assert_eq!(answer.problem(), (400, "bad_query".into()), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_session_that_tries_to_vote_is_told_on() {
+    let doors = Doors::open("team").await;
+    let request = doors.deploy("production").await;
+    let code = request["short_code"].as_str().unwrap();
+    let rob = doors.signed_in("rob").await;
+    let token = doors.world.person_token("rob").await;
+    let form = ballot(&rob.get(&format!("/r/{code}")).await, "approve", "");
+    let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
+    doors.world.broker.disable_person(&doors.world.operator, "rob").await.unwrap();
+    let noted = async || {
+        let filter = EntryFilter { kinds: vec![Kind::VoteRefused], limit: 200, ..EntryFilter::default() };
+        doors.world.broker.entries(filter).await.unwrap().len()
+    };
+    for path in ["/", "/v1/reviews", &format!("/r/{code}"), &format!("/v1/reviews/{code}")] {
+        assert_eq!(rob.get(path).await.status, 401, "{path}");
+    }
+    assert_eq!(noted().await, 0, "who only reads is turned away, and that is all");
+    for _ in 0..3 {
+        assert_eq!(rob.post(&format!("/r/{code}/vote"), &form).await.status, 401);
+    }
+    assert_eq!(noted().await, 1);
+    let votes = doors.at(&format!("/v1/reviews/{}/votes", request["id"].as_str().unwrap()));
+    let call = doors.http.post(&votes).bearer_auth(&token).header("content-type", "application/json");
+    assert_eq!(doors.send(call.body("{}")).await.problem(), (401, "unauthenticated".into()));
+    assert_eq!(noted().await, 2);
+    let never = "placet_person_".to_owned() + &"0".repeat(64);
+    let call = doors.http.post(&votes).bearer_auth(never).header("content-type", "application/json");
+    assert_eq!(doors.send(call.body("{}")).await.problem(), (401, "unauthenticated".into()));
+    assert_eq!(noted().await, 2, "what never was a credential is nobody's");
 }

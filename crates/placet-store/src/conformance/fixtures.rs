@@ -12,7 +12,7 @@ use placet_core::decision::{
 };
 use placet_core::digest::{BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{
-    Agent, AgentKind, GroupName, Invitation, Operator, Person, PersonToken, Session, Status,
+    Agent, AgentKind, GroupName, Invitation, Operator, Pep, Person, PersonToken, Session, Status,
 };
 use placet_core::entry::{Draft, Kind, Sealed};
 use placet_core::id::{AgentId, PersonId};
@@ -101,6 +101,19 @@ impl Bench {
         }
     }
 
+    pub(super) fn pep(&self, name: &str, sponsor: PersonId) -> Pep {
+        Pep {
+            id: self.id(),
+            kind: PepKind::Command,
+            name: name.to_owned(),
+            sponsor,
+            status: Status::Active,
+            token_hash: Sha256Digest::of(name.as_bytes()),
+            credential_version: 1,
+            created_at: self.clock.now(),
+        }
+    }
+
     pub(super) fn agent(&self, name: &str, sponsor: PersonId) -> Agent {
         Agent {
             id: self.id(),
@@ -183,6 +196,7 @@ impl Bench {
             short_code: ShortCode::derive(&Secret::new("codes"), id, canonical.digest(), 0),
             action,
             canonical,
+            taken_in_by: None,
             grade: Grade::Enforced,
             justification: Some(Untrusted::new("weekly report \u{202e}")),
         };

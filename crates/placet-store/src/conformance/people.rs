@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use placet_core::action::PepKind;
 use placet_core::digest::{BundleDigest, Sha256Digest};
-use placet_core::directory::{AgentKind, Status};
+use placet_core::directory::{AccessEnd, AgentKind, EndedAccess, Status};
+use placet_core::review::Evidence;
 use placet_core::secret::Secret;
 
 use super::Bench;
@@ -121,6 +123,39 @@ pub(super) async fn a_new_token_counts_the_credential_up(bench: Bench) {
     assert_eq!(bench.store().agent_by_token(next.token_hash).await.unwrap(), Some(next));
 }
 
+pub(super) async fn an_enforcement_point_is_found_by_its_token_and_keeps_its_kind(bench: Bench) {
+    let store = bench.store();
+    let ada = bench.person("ada");
+    let first = bench.pep("build-host", ada.id);
+    bench.impossible(writes([Write::Pep(first.clone())])).await;
+    bench.write([Write::Pep(first.clone()), Write::Person(ada.clone())]).await;
+    let epoch = store.directory().await.unwrap().epoch;
+    assert_eq!(store.directory().await.unwrap().peps, BTreeMap::from([(first.id, first.clone())]));
+    assert_eq!(store.pep_by_token(first.token_hash).await.unwrap().as_ref(), Some(&first));
+    assert_eq!(store.pep_by_token(Sha256Digest::of(b"another")).await.unwrap(), None);
+    assert_eq!(store.agent_by_token(first.token_hash).await.unwrap(), None, "it is no agent");
+    let mut second = bench.pep("build-host", ada.id);
+    second.token_hash = Sha256Digest::of(b"another");
+    bench.impossible(writes([Write::Pep(second.clone())])).await;
+    let mut other = first.clone();
+    other.kind = PepKind::Mcp;
+    bench.impossible(writes([Write::Pep(other)])).await;
+    let mut rotated = first.clone();
+    rotated.token_hash = Sha256Digest::of(b"new");
+    bench.impossible(writes([Write::Pep(rotated.clone())])).await;
+    rotated.credential_version = 2;
+    bench.write([Write::Pep(rotated.clone())]).await;
+    assert_eq!(store.pep_by_token(first.token_hash).await.unwrap(), None);
+    rotated.status = Status::Disabled;
+    bench.write([Write::Pep(rotated.clone()), Write::Pep(second.clone())]).await;
+    assert_eq!(
+        store.pep_by_token(rotated.token_hash).await.unwrap(),
+        Some(rotated),
+        "also one that is revoked"
+    );
+    assert!(store.directory().await.unwrap().epoch > epoch);
+}
+
 pub(super) async fn an_operator_is_one_person(bench: Bench) {
     let (mut ada, mut bob) = (bench.person("ada"), bench.person("bob"));
     ada.operator_uid = Some(1000);
@@ -185,7 +220,7 @@ pub(super) async fn ending_access_ends_it_for_one_person(bench: Bench) {
     bench.write([Write::Invitation(used.clone())]).await;
     // The new link is listed first, and still outlives the end of what was.
     let fresh = bench.invitation(ada.id, "fresh");
-    bench.write([Write::Invitation(fresh.clone()), Write::EndAccess(ada.id)]).await;
+    bench.write([Write::Invitation(fresh.clone()), Write::EndAccess(ada.id, AccessEnd::Invited)]).await;
     assert_eq!(store.session(session.secret_hash).await.unwrap(), None);
     assert_eq!(store.token(token.token_hash).await.unwrap(), None);
     assert_eq!(store.invitation(unused.secret_hash).await.unwrap(), None);
@@ -195,6 +230,51 @@ pub(super) async fn ending_access_ends_it_for_one_person(bench: Bench) {
     let mut late = unused.clone();
     late.consumed_at = Some(bench.now());
     bench.stale(writes([Write::Invitation(late)]), "invitation").await;
+}
+
+pub(super) async fn what_ended_is_remembered_and_never_comes_back(bench: Bench) {
+    let store = bench.store();
+    let (ada, bob) = (bench.person("ada"), bench.person("bob"));
+    let (session, other) = (bench.session(ada.id, "cookie"), bench.session(bob.id, "bob's"));
+    let (token, revoked) = (bench.token(ada.id, "token"), bench.token(ada.id, "revoked"));
+    bench
+        .write([
+            Write::Person(ada.clone()),
+            Write::Person(bob.clone()),
+            Write::Session(session.clone()),
+            Write::Session(other.clone()),
+            Write::Token(token.clone()),
+            Write::Token(revoked.clone()),
+        ])
+        .await;
+    let hashes = [session.secret_hash, other.secret_hash, token.token_hash, revoked.token_hash];
+    for hash in hashes {
+        assert_eq!(store.ended_access(hash).await.unwrap(), None, "it lets its person in");
+    }
+    bench.clock.advance(Duration::from_secs(1));
+    bench.write([Write::RevokeToken(revoked.id), Write::EndSession(other.id)]).await;
+    bench.write([Write::EndAccess(ada.id, AccessEnd::Disabled)]).await;
+    let ended_at = bench.now();
+    let ended = |person, evidence, why| Some(EndedAccess { person, evidence, why, ended_at });
+    for (hash, expected) in hashes.into_iter().zip([
+        ended(ada.id, Evidence::Session(session.id), AccessEnd::Disabled),
+        ended(bob.id, Evidence::Session(other.id), AccessEnd::SignedOut),
+        ended(ada.id, Evidence::Token(token.id), AccessEnd::Disabled),
+        ended(ada.id, Evidence::Token(revoked.id), AccessEnd::Revoked),
+    ]) {
+        assert_eq!(store.ended_access(hash).await.unwrap(), expected);
+    }
+    // Whoever comes back begins anew.
+    bench.write([Write::Person(ada.clone())]).await;
+    assert_eq!(store.session(session.secret_hash).await.unwrap(), None);
+    assert_eq!(store.token(token.token_hash).await.unwrap(), None);
+    bench.impossible(writes([Write::Session(session.clone())])).await;
+    bench.impossible(writes([Write::Token(token.clone())])).await;
+    // What would be over by now is nothing to remember.
+    bench.clock.set(session.expires_at.max(token.expires_at));
+    for hash in hashes {
+        assert_eq!(store.ended_access(hash).await.unwrap(), None);
+    }
 }
 
 pub(super) async fn a_session_ends_once(bench: Bench) {

@@ -61,9 +61,10 @@ pub(super) async fn every_state_reads_back_as_it_was(bench: Bench) {
     for (topic, kind) in [("ok", OutcomeKind::Succeeded), ("no", OutcomeKind::Failed)] {
         let mut granted = bench.opened(bench.principal(), topic, bench.permits());
         granted.justification = None;
-        let executing = next(&granted)
-            .claim(bench.permits(), bench.id(), claim, PepKind::Command, LIFETIMES, now)
-            .unwrap();
+        granted.taken_in_by = (topic == "no").then(|| bench.id());
+        let executor = granted.executor();
+        let executing =
+            next(&granted).claim(bench.permits(), bench.id(), claim, executor, LIFETIMES, now).unwrap();
         let id = executing.execution().unwrap().id;
         assert_ne!(id, execution);
         let done = next(&executing).complete(id, kind, bench.outcome(), now).unwrap();

@@ -1,6 +1,8 @@
 //! Stored people, agents, links, sessions, tokens and keys.
 
-use placet_core::directory::{Agent, AgentKind, Invitation, Operator, Person, PersonToken, Session, Status};
+use placet_core::directory::{
+    Agent, AgentKind, Invitation, Operator, Pep, Person, PersonToken, Session, Status,
+};
 use placet_core::entry::Disclosure;
 use placet_core::retry::KeyRecord;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,19 @@ pub(crate) struct AgentRow {
 enum AgentKindRow {
     Agent,
     Pipeline,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PepRow {
+    id: String,
+    kind: String,
+    name: String,
+    sponsor: String,
+    active: bool,
+    token_hash: String,
+    credential_version: u32,
+    created_at: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,6 +174,34 @@ impl Form for Agent {
             owners: Form::from_row(row.owners)?,
             acts_for: Form::from_row(row.acts_for)?,
             groups: Form::from_row(row.groups)?,
+            status: Form::from_row(row.active)?,
+            token_hash: Form::from_row(row.token_hash)?,
+            credential_version: row.credential_version,
+            created_at: Form::from_row(row.created_at)?,
+        })
+    }
+}
+
+impl Form for Pep {
+    type Row = PepRow;
+    fn to_row(&self) -> PepRow {
+        PepRow {
+            id: self.id.to_row(),
+            kind: self.kind.to_row(),
+            name: self.name.clone(),
+            sponsor: self.sponsor.to_row(),
+            active: self.status.to_row(),
+            token_hash: self.token_hash.to_row(),
+            credential_version: self.credential_version,
+            created_at: self.created_at.to_row(),
+        }
+    }
+    fn from_row(row: PepRow) -> Result<Self, RowError> {
+        Ok(Pep {
+            id: Form::from_row(row.id)?,
+            kind: Form::from_row(row.kind)?,
+            name: row.name,
+            sponsor: Form::from_row(row.sponsor)?,
             status: Form::from_row(row.active)?,
             token_hash: Form::from_row(row.token_hash)?,
             credential_version: row.credential_version,

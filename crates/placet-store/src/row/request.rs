@@ -38,6 +38,9 @@ pub(crate) struct BodyRow {
     content_version: u32,
     canonical: String,
     short_code: String,
+    /// Absent in what the first version wrote, and where no credential stands for the enforcement point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken_in_by: Option<String>,
     grade: String,
     justification: Option<String>,
     created_at: i64,
@@ -138,6 +141,7 @@ impl Form for Body {
             content_version: request.content_version,
             canonical: request.canonical.as_str().to_owned(),
             short_code: request.short_code.to_row(),
+            taken_in_by: request.taken_in_by.to_row(),
             grade: request.grade.to_row(),
             justification: request.justification.to_row(),
             created_at: request.created_at.to_row(),
@@ -160,6 +164,7 @@ impl Form for Body {
             action,
             canonical,
             short_code: Form::from_row(row.short_code)?,
+            taken_in_by: Form::from_row(row.taken_in_by)?,
             grade: Form::from_row(row.grade)?,
             justification: Form::from_row(row.justification)?,
             created_at: Form::from_row(row.created_at)?,

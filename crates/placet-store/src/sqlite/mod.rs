@@ -8,6 +8,7 @@
 //! The directory belongs to one process: a lock file says so. The log's head is a row of the same transaction as the
 //! rows it speaks of; nothing is acknowledged before it is on the disk.
 
+mod ended;
 mod head;
 mod pool;
 mod prepare;

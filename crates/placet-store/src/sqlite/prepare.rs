@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use placet_core::action::Principal;
 use placet_core::digest::{BundleDigest, ShortCode};
-use placet_core::directory::{self, Agent, GroupName, Invitation, Person, PersonToken, Session};
+use placet_core::directory::{
+    self, AccessEnd, Agent, GroupName, Invitation, Pep, Person, PersonToken, Session,
+};
 use placet_core::entry::Sealed;
 use placet_core::id::{ExecutionId, PersonId, RequestId, SessionId, TokenId};
 use placet_core::request::{Request, Status};
@@ -43,8 +45,9 @@ pub(super) enum Row {
     Group(GroupName),
     Person { id: PersonId, active: bool, operator_uid: Option<u32>, groups: Vec<GroupName>, sealed: Vec<u8> },
     Agent(Box<AgentRow>),
+    Pep(Box<PepRow>),
     RemoveGroup(GroupName),
-    EndAccess(PersonId),
+    EndAccess(PersonId, AccessEnd),
     Invitation { invitation: Invitation, sealed: Vec<u8> },
     EndSession(SessionId),
     Session { session: Session, sealed: Vec<u8> },
@@ -60,6 +63,12 @@ pub(super) enum Row {
 
 pub(super) struct AgentRow {
     pub(super) agent: Agent,
+    pub(super) name_mac: MacBytes,
+    pub(super) sealed: Vec<u8>,
+}
+
+pub(super) struct PepRow {
+    pub(super) pep: Pep,
     pub(super) name_mac: MacBytes,
     pub(super) sealed: Vec<u8>,
 }
@@ -164,7 +173,7 @@ fn only_person(transition: &Transition) -> Option<PersonId> {
         Write::Invitation(invitation) => Some(invitation.person),
         Write::Session(session) => Some(session.person),
         Write::Token(token) => Some(token.person),
-        Write::EndAccess(person) => Some(*person),
+        Write::EndAccess(person, _) => Some(*person),
         _ => None,
     });
     let first = people.next()?;
@@ -225,6 +234,7 @@ impl Preparing<'_> {
             }
             Write::Person(person) => self.person(&person)?,
             Write::Agent(agent) => Row::Agent(Box::new(self.agent(agent)?)),
+            Write::Pep(pep) => Row::Pep(Box::new(self.pep(pep)?)),
             Write::Group(name) => Row::Group(name),
             Write::RemoveGroup(name) => Row::RemoveGroup(name),
             Write::Invitation(invitation) => {
@@ -238,7 +248,7 @@ impl Preparing<'_> {
                 Row::Session { session, sealed }
             }
             Write::EndSession(id) => Row::EndSession(id),
-            Write::EndAccess(person) => Row::EndAccess(person),
+            Write::EndAccess(person, why) => Row::EndAccess(person, why),
             Write::Token(token) => {
                 let place = Place::new("token", &[token.id.as_bytes()]);
                 let sealed = sealer.seal(Subject::Person(token.person), now, &place, &token)?;
@@ -287,6 +297,12 @@ impl Preparing<'_> {
         let sealed = self.sealer.seal(Subject::Directory, self.now, &place, &agent)?;
         Ok(AgentRow { name_mac: self.sealer.name_mac(&agent.name), agent, sealed })
     }
+
+    fn pep(&self, pep: Pep) -> Result<PepRow, CommitError> {
+        let place = Place::new("pep", &[pep.id.as_bytes()]);
+        let sealed = self.sealer.seal(Subject::Directory, self.now, &place, &pep)?;
+        Ok(PepRow { name_mac: self.sealer.name_mac(&pep.name), pep, sealed })
+    }
 }
 
 impl Row {
@@ -298,24 +314,25 @@ impl Row {
             Row::Group(_) => 2,
             Row::Person { .. } => 3,
             Row::Agent(_) => 4,
-            Row::RemoveGroup(_) => 5,
-            Row::EndAccess(_) => 6,
-            Row::Invitation { .. } => 7,
-            Row::EndSession(_) => 8,
-            Row::Session { .. } => 9,
-            Row::RevokeToken(_) => 10,
-            Row::Token { .. } => 11,
-            Row::RemoveSecret(_) => 12,
-            Row::Secret { .. } => 13,
-            Row::Request(_) => 14,
-            Row::Key { .. } => 15,
-            Row::Card { .. } => 16,
-            Row::Recording { .. } => 17,
+            Row::Pep(_) => 5,
+            Row::RemoveGroup(_) => 6,
+            Row::EndAccess(..) => 7,
+            Row::Invitation { .. } => 8,
+            Row::EndSession(_) => 9,
+            Row::Session { .. } => 10,
+            Row::RevokeToken(_) => 11,
+            Row::Token { .. } => 12,
+            Row::RemoveSecret(_) => 13,
+            Row::Secret { .. } => 14,
+            Row::Request(_) => 15,
+            Row::Key { .. } => 16,
+            Row::Card { .. } => 17,
+            Row::Recording { .. } => 18,
         }
     }
 
     /// Whether it changes who there is.
     pub(super) fn moves_directory(&self) -> bool {
-        matches!(self, Row::Person { .. } | Row::Agent(_) | Row::Group(_) | Row::RemoveGroup(_))
+        matches!(self, Row::Person { .. } | Row::Agent(_) | Row::Pep(_) | Row::Group(_) | Row::RemoveGroup(_))
     }
 }

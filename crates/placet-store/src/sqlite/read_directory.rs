@@ -1,8 +1,10 @@
 //! Reads who there is, their credentials, bundles and secrets.
 
 use placet_core::digest::{BundleDigest, Sha256Digest};
-use placet_core::directory::{Agent, Directory, GroupName, Invitation, Person, PersonToken, Session, Status};
-use placet_core::id::{AgentId, InvitationId, PersonId, SessionId, TokenId};
+use placet_core::directory::{
+    Agent, Directory, GroupName, Invitation, Pep, Person, PersonToken, Session, Status,
+};
+use placet_core::id::{AgentId, InvitationId, PepId, PersonId, SessionId, TokenId};
 use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -28,6 +30,15 @@ pub(super) fn directory(db: &Connection, sealer: &Sealer) -> Result<Directory, V
         let id = AgentId::from_bytes(row.get(0)?);
         if let Some(agent) = agent(sealer, id, row.get(1)?, hash, &row.get::<_, Vec<u8>>(3)?)? {
             directory.agents.insert(agent.id, agent);
+        }
+    }
+    let mut statement = db.prepare_cached("SELECT id, active, token_hash, sealed FROM pep")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let hash = Sha256Digest::from_bytes(row.get(2)?);
+        let id = PepId::from_bytes(row.get(0)?);
+        if let Some(pep) = pep(sealer, id, row.get(1)?, hash, &row.get::<_, Vec<u8>>(3)?)? {
+            directory.peps.insert(pep.id, pep);
         }
     }
     let mut statement = db.prepare_cached("SELECT name FROM directory_group")?;
@@ -99,6 +110,40 @@ pub(super) fn agent_by_token(
         .optional()?;
     let Some((id, active, sealed)) = found else { return Ok(None) };
     agent(sealer, id, active, hash, &sealed)
+}
+
+/// An erased enforcement point is none.
+fn pep(
+    sealer: &Sealer,
+    id: PepId,
+    active: bool,
+    hash: Sha256Digest,
+    sealed: &[u8],
+) -> Result<Option<Pep>, ViewError> {
+    let place = Place::new("pep", &[id.as_bytes()]);
+    let Some(pep): Option<Pep> = sealer.open("an enforcement point", &place, sealed)?.whole() else {
+        return Ok(None);
+    };
+    if pep.id != id || (pep.status == Status::Active) != active || pep.token_hash != hash {
+        return Err(corrupt("an enforcement point", "its columns are not those that were sealed"));
+    }
+    Ok(Some(pep))
+}
+
+pub(super) fn pep_by_token(
+    db: &Connection,
+    sealer: &Sealer,
+    hash: Sha256Digest,
+) -> Result<Option<Pep>, ViewError> {
+    let sql = "SELECT id, active, sealed FROM pep WHERE token_hash = ?1";
+    let found = db
+        .prepare_cached(sql)?
+        .query_row(params![hash.as_bytes().as_slice()], |row| {
+            Ok((PepId::from_bytes(row.get(0)?), row.get(1)?, row.get::<_, Vec<u8>>(2)?))
+        })
+        .optional()?;
+    let Some((id, active, sealed)) = found else { return Ok(None) };
+    pep(sealer, id, active, hash, &sealed)
 }
 
 type SealedRow = ([u8; 16], Vec<u8>);

@@ -6,7 +6,8 @@ use placet_core::retry::KEY_LIFETIME;
 use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::prepare::{AgentRow, RequestColumns, RequestRow, Row};
+use super::ended;
+use super::prepare::{AgentRow, PepRow, RequestColumns, RequestRow, Row};
 use super::requires::newest_secret;
 use super::search::{self, Token};
 use super::writer::Failure;
@@ -43,6 +44,7 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
             write_groups(db, id.as_bytes(), groups.iter().map(|group| group.as_str()))
         }
         Row::Agent(agent) => write_agent(db, agent),
+        Row::Pep(pep) => write_pep(db, pep),
         Row::Group(name) => {
             let sql = "INSERT INTO directory_group (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
             execute(db, sql, params![name.as_str()]).map(drop)
@@ -52,21 +54,7 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
             one(execute(db, sql, params![name.as_str()])?, "group")
         }
         Row::Invitation { .. } | Row::Session { .. } | Row::Token { .. } => write_access(db, row, now),
-        Row::EndSession(id) => {
-            let sql = "DELETE FROM session WHERE id = ?1";
-            one(execute(db, sql, params![id.as_bytes().as_slice()])?, "session")
-        }
-        Row::EndAccess(person) => {
-            let person = person.as_bytes().as_slice();
-            execute(db, "DELETE FROM session WHERE person = ?1", params![person])?;
-            let sql = "DELETE FROM invitation WHERE person = ?1 AND consumed_at IS NULL";
-            execute(db, sql, params![person])?;
-            execute(db, "DELETE FROM person_token WHERE person = ?1", params![person]).map(drop)
-        }
-        Row::RevokeToken(id) => {
-            let sql = "DELETE FROM person_token WHERE id = ?1";
-            one(execute(db, sql, params![id.as_bytes().as_slice()])?, "token")
-        }
+        Row::EndSession(_) | Row::EndAccess(..) | Row::RevokeToken(_) => ended::write(db, row, now),
         Row::Secret { name, version, sealed } => write_secret(db, name, *version, sealed, now),
         Row::RemoveSecret(name) => {
             let sql = "UPDATE secret SET live = 0 WHERE name = ?1 AND live = 1";
@@ -98,12 +86,12 @@ pub(super) fn move_directory(db: &Connection) -> Result<(), Failure> {
     one(execute(db, "UPDATE directory_head SET epoch = epoch + 1", [])?, "directory_epoch")
 }
 
-fn execute(db: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<usize, Failure> {
+pub(super) fn execute(db: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<usize, Failure> {
     Ok(db.prepare_cached(sql)?.execute(params)?)
 }
 
 /// What should have changed one row and did not was decided on something that has moved.
-fn one(changed: usize, what: &str) -> Result<(), Failure> {
+pub(super) fn one(changed: usize, what: &str) -> Result<(), Failure> {
     if changed == 1 { Ok(()) } else { Err(CommitError::Stale(what.to_owned()).into()) }
 }
 
@@ -216,6 +204,27 @@ fn write_agent(db: &Connection, row: &AgentRow) -> Result<(), Failure> {
         ],
     )?;
     write_groups(db, agent.id.as_bytes(), agent.groups.iter().map(|group| group.as_str()))
+}
+
+fn write_pep(db: &Connection, row: &PepRow) -> Result<(), Failure> {
+    let pep = &row.pep;
+    let sql = "INSERT INTO pep (id, kind, sponsor, name_mac, token_hash, credential, active, sealed)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+               ON CONFLICT (id) DO UPDATE
+               SET kind = excluded.kind, sponsor = excluded.sponsor, name_mac = excluded.name_mac,
+                   token_hash = excluded.token_hash, credential = excluded.credential, active = excluded.active,
+                   sealed = excluded.sealed";
+    let values = params![
+        pep.id.as_bytes().as_slice(),
+        pep.kind.as_str(),
+        pep.sponsor.as_bytes().as_slice(),
+        row.name_mac.as_slice(),
+        pep.token_hash.as_bytes().as_slice(),
+        pep.credential_version,
+        pep.status == placet_core::directory::Status::Active,
+        row.sealed
+    ];
+    execute(db, sql, values).map(drop)
 }
 
 fn write_groups<'a>(

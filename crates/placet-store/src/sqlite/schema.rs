@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
@@ -19,6 +19,12 @@ const MIGRATIONS: [Migration; 3] = [
     },
     Migration { number: 2, name: "recordings", sql: include_str!("migrations/0002_recordings.sql") },
     Migration { number: 3, name: "audit_search", sql: include_str!("migrations/0003_audit_search.sql") },
+    Migration { number: 4, name: "ended_access", sql: include_str!("migrations/0004_ended_access.sql") },
+    Migration {
+        number: 5,
+        name: "enforcement_points",
+        sql: include_str!("migrations/0005_enforcement_points.sql"),
+    },
 ];
 
 /// What stands in the database's header, so that no other program's database is taken for ours: `plct`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
-use placet_core::directory::{Agent, Directory, Invitation, PersonToken, Session};
+use placet_core::directory::{Agent, Directory, EndedAccess, Invitation, Pep, PersonToken, Session};
 use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KeyRecord, Twin};
@@ -14,7 +14,7 @@ use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{SqliteStore, read_directory, read_log, read_requests, search};
+use super::{SqliteStore, ended, read_directory, read_log, read_requests, search};
 use crate::{
     ActiveBundle, Answer, Change, Commit, Due, EntryFilter, Files, Load, LogHead, RequestFilter,
     SearchFilter, SearchPage, SecretInfo, StoredEntry, StoredRequest, Transition, ViewError, Views,
@@ -140,6 +140,11 @@ impl Views for SqliteStore {
         Box::pin(self.shared.point(move |db| read_directory::agent_by_token(db, sealer, hash)))
     }
 
+    fn pep_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Pep>, ViewError>> {
+        let sealer = &self.shared.sealer;
+        Box::pin(self.shared.point(move |db| read_directory::pep_by_token(db, sealer, hash)))
+    }
+
     fn invitation(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Invitation>, ViewError>> {
         let sealer = &self.shared.sealer;
         Box::pin(self.shared.point(move |db| read_directory::invitation(db, sealer, hash)))
@@ -158,6 +163,11 @@ impl Views for SqliteStore {
     fn tokens_of(&self, person: PersonId) -> Answer<'_, Result<Vec<PersonToken>, ViewError>> {
         let sealer = &self.shared.sealer;
         Box::pin(self.shared.point(move |db| read_directory::tokens_of(db, sealer, person)))
+    }
+
+    fn ended_access(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<EndedAccess>, ViewError>> {
+        let now = self.shared.now();
+        Box::pin(self.shared.point(move |db| ended::ended_access(db, hash, now)))
     }
 
     fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>> {

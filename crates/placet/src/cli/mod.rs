@@ -52,6 +52,15 @@ Examples:
   placet up --starter team               a bundle in which nobody approves what their own agent asks
   placet up --json                       one line on stdout when ready, with addresses and the first credentials")]
     Up(UpArgs),
+    /// Run commands on this machine, decided by a placet elsewhere
+    ///
+    /// Agents that cannot reach placet's own machine ask here, with the tokens that they have. What may be done, and the
+    /// secrets for it, come from the authority with each claim; nothing of it is kept.
+    #[command(after_help = "\
+Examples:
+  placet gateway --authority https://agents.placet.example --pep-token-file /etc/placet/pep.token
+  placet gateway --listen 127.0.0.1:0 --json     one line on stdout when ready; the rest from placet.toml, [gateway]")]
+    Gateway(GatewayArgs),
     /// Have a program run by placet, as soon as it is approved
     Run(asking::RunArgs),
     /// Requests of an agent or pipeline
@@ -71,6 +80,9 @@ Examples:
     /// People, their sign-in links and API tokens
     #[command(subcommand)]
     Person(operating::Person),
+    /// Enforcement points outside of placet's own process, and their tokens
+    #[command(subcommand)]
+    Pep(operating::Pep),
     /// Groups of people and agents
     #[command(subcommand)]
     Group(operating::Group),
@@ -109,6 +121,31 @@ pub(crate) struct UpArgs {
     /// The name of the first reviewer, on the first start [default: the operating system's name for you]
     #[arg(long, value_name = "NAME")]
     pub(crate) reviewer: Option<String>,
+}
+
+/// How to serve as a gateway; what is not said here is in the configuration.
+#[derive(clap::Args, Debug)]
+pub(crate) struct GatewayArgs {
+    /// The agents' door of the placet that decides
+    #[arg(long, value_name = "URL")]
+    pub(crate) authority: Option<String>,
+    /// A file of mode 0600 with the token that `placet pep add` printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pep_token_file: Option<String>,
+    /// Where to listen for agents
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+}
+
+impl GatewayArgs {
+    /// What was said, by the key that it sets.
+    pub(crate) fn said(self) -> [(&'static str, &'static str, Option<String>); 3] {
+        [
+            ("gateway.authority", "--authority", self.authority),
+            ("gateway.token_file", "--pep-token-file", self.pep_token_file),
+            ("gateway.listen", "--listen", self.listen),
+        ]
+    }
 }
 
 /// A bundle to begin with.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Agents and pipelines.
 #[derive(Subcommand, Debug)]
@@ -48,6 +48,49 @@ pub(crate) struct NewAgent {
     /// It is a pipeline with fixed steps
     #[arg(long)]
     pub(crate) pipeline: bool,
+}
+
+/// Enforcement points outside of placet's own process, and their tokens.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Pep {
+    /// Add one; prints its token, once
+    #[command(after_help = "\
+Example:
+  placet pep add build-host --kind command --sponsor Ada > token    then, on that machine:
+  placet gateway --authority https://agents.placet.example --pep-token-file token")]
+    Add {
+        /// Its name
+        name: String,
+        /// What it intercepts
+        #[arg(long, value_enum)]
+        kind: PepKindName,
+        /// The person who answers for it, by name or id
+        #[arg(long, value_name = "PERSON")]
+        sponsor: String,
+    },
+    /// List them
+    Ls,
+    /// Revoke one: its token opens nothing from now on, and what it took in is not carried out
+    Revoke {
+        /// Its name or id
+        #[arg(value_name = "PEP")]
+        which: String,
+    },
+    /// Give it a new token, printed once; the old one opens nothing from now on
+    Rotate {
+        /// Its name or id
+        #[arg(value_name = "PEP")]
+        which: String,
+    },
+}
+
+/// What an enforcement point intercepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum PepKindName {
+    /// Commands
+    Command,
+    /// Tool calls
+    Mcp,
 }
 
 /// People.

@@ -10,6 +10,7 @@ mod groups;
 mod inputs;
 mod interrupt;
 mod people;
+mod peps;
 mod policy;
 mod recordings;
 mod reference;
@@ -30,7 +31,7 @@ use crate::cli::{Cli, Command};
 use crate::config::{self, ConfigArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Output};
-use crate::{logging, up};
+use crate::{gateway, logging, up};
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -44,6 +45,11 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
                 up.await.map(|()| Exit::Done).map_err(|error| Failure::of(Exit::Configuration, &error))
             })
         }
+        Command::Gateway(args) => {
+            let config = config::load_with(&config, args.said())?;
+            logging::start(output);
+            block_on(Box::pin(gateway::serve(config, output)))
+        }
         Command::Run(args) => block_on(run::run(args, output)),
         Command::Requests(command) => block_on(requests::run(command, output)),
         Command::Review(command) => block_on(review::run(command, output)),
@@ -54,6 +60,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Person(command) => {
             on_socket(&config, async |admin| people::run(command, &admin, output).await)
         }
+        Command::Pep(command) => on_socket(&config, async |admin| peps::run(command, &admin, output).await),
         Command::Group(command) => {
             on_socket(&config, async |admin| groups::run(command, &admin, output).await)
         }

@@ -103,6 +103,33 @@ pub(crate) const KEYS: &[Key] = &[
          `http://localhost:PORT` if absent; required if `reviewers.listen` is not on loopback, and then `https`.",
     ),
     key(
+        "gateway.authority",
+        Kind::Text,
+        None,
+        "For `placet gateway`: the agents' door of the placet that decides, `https://…`; plain `http` only on this machine, as \
+         secrets come through it. `--authority` sets it too.",
+    ),
+    key(
+        "gateway.token_file",
+        Kind::Path,
+        None,
+        "For `placet gateway`: a file of mode 0600 with the token that `placet pep add` printed. `--pep-token-file` sets it \
+         too.",
+    ),
+    key(
+        "gateway.listen",
+        Kind::Address,
+        Some("127.0.0.1:7072"),
+        "For `placet gateway`: where it listens for agents. Port 0 takes a free one. Off loopback it needs `trusted_proxy`. \
+         `--listen` sets it too.",
+    ),
+    key(
+        "gateway.dir",
+        Kind::Path,
+        Some("./placet-gateway"),
+        "For `placet gateway`: where inputs and output are, mode 0700. One gateway to a directory.",
+    ),
+    key(
         "log.origin",
         Kind::Text,
         Some("placet.local/ledger"),

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) agents: Door,
     /// Where people come in.
     pub(crate) reviewers: Door,
+    /// This process as a gateway.
+    pub(crate) gateway: Gateway,
     /// The ledger.
     pub(crate) log: Log,
     /// Who executes, if this machine overrides the bundle.
@@ -123,6 +125,19 @@ impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What `placet gateway` has to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Gateway {
+    /// The agents' door of the placet that decides.
+    pub(crate) authority: Option<String>,
+    /// The file of this enforcement point's token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// What to bind. The port may be 0.
+    pub(crate) listen: SocketAddr,
+    /// The directory for inputs and output.
+    pub(crate) dir: PathBuf,
 }
 
 /// The ledger.
@@ -231,6 +246,18 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
     Config::of(&Settings::read(args, &Environment::of_process()?)?)
 }
 
+/// The same, where a command's own flags set some keys: key, flag, and what was said.
+pub(crate) fn load_with(
+    args: &ConfigArgs,
+    said: impl IntoIterator<Item = (&'static str, &'static str, Option<String>)>,
+) -> Result<Config, ConfigError> {
+    let mut settings = Settings::read(args, &Environment::of_process()?)?;
+    for (key, flag, text) in said {
+        settings.say(key, flag, text);
+    }
+    Config::of(&settings)
+}
+
 impl Config {
     /// Gives every setting its type, and refuses what does not go together.
     pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
@@ -239,6 +266,7 @@ impl Config {
             trusted_proxy: settings.flag("trusted_proxy")?,
             agents: door(settings, "agents.listen", "agents.public_url")?,
             reviewers: door(settings, "reviewers.listen", "reviewers.public_url")?,
+            gateway: gateway(settings)?,
             log: Log {
                 origin: settings.parsed("log.origin", |text| {
                     KeyName::parse(text)
@@ -267,6 +295,11 @@ impl Config {
         }
         config.check_door(settings, &config.agents, "agents.listen", "agents.public_url")?;
         config.check_door(settings, &config.reviewers, "reviewers.listen", "reviewers.public_url")?;
+        if !config.gateway.listen.ip().is_loopback() && !config.trusted_proxy {
+            let rule = "this is not on loopback, and placet speaks plain HTTP: put a proxy with TLS in front and declare it \
+                        with trusted_proxy = true, or listen on 127.0.0.1";
+            return Err(settings.refuse("gateway.listen", rule));
+        }
         if config.agents.listen == config.reviewers.listen && config.agents.listen.port() != 0 {
             return Err(settings
                 .refuse("agents.listen", "the two doors need two addresses, and this is the reviewers'"));
@@ -316,6 +349,22 @@ fn door(settings: &Settings, listen: &str, public_url: &str) -> Result<Door, Con
             text.parse().map_err(|_| format!("write {}", keys::Kind::Address.expected()))
         })?,
         public_url: settings.optional(public_url, PublicUrl::parse)?,
+    })
+}
+
+fn gateway(settings: &Settings) -> Result<Gateway, ConfigError> {
+    let named = |text: &str, what: &str| match text.trim() {
+        "" => Err(format!("name {what}")),
+        text => Ok(text.to_owned()),
+    };
+    let token_file = settings.optional("gateway.token_file", |text| named(text, "a file"))?;
+    Ok(Gateway {
+        authority: settings.optional("gateway.authority", |text| named(text, "an address"))?,
+        token_file: token_file.map(PathBuf::from),
+        listen: settings.parsed("gateway.listen", |text| {
+            text.parse().map_err(|_| format!("write {}", keys::Kind::Address.expected()))
+        })?,
+        dir: settings.parsed("gateway.dir", |text| named(text, "a directory"))?.into(),
     })
 }
 

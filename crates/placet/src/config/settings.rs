@@ -131,6 +131,13 @@ impl Settings {
         Ok(())
     }
 
+    /// A flag of a command sets a key.
+    pub(super) fn say(&mut self, key: &'static str, flag: &'static str, text: Option<String>) {
+        if let Some(text) = text {
+            self.values.insert(key, (text, Origin::Flag(flag)));
+        }
+    }
+
     /// Every key with its value and who said it, in the order of the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static Key, Option<&(String, Origin)>)> {
         KEYS.iter().map(|key| (key, self.values.get(key.name)))

@@ -20,6 +20,7 @@ mod commands;
 mod doors;
 mod example;
 mod export;
+mod gateway;
 mod hostile;
 mod http;
 mod operators;

@@ -118,7 +118,7 @@ impl Authority for Desk {
             let action = ActionRequest {
                 tenant: "default".into(),
                 chain: ActorChain {
-                    requester: call.principal,
+                    requester: call.caller.principal(),
                     through: Vec::new(),
                     on_behalf_of: PersonId::from_bytes([9; 16]),
                 },
@@ -136,13 +136,21 @@ impl Authority for Desk {
                 state.actions.insert(id, action.canonical().unwrap());
                 id
             };
-            Ok(Submitted { shown: self.shown(call.principal, id)?, new: true })
+            Ok(Submitted { shown: self.shown(call.caller.principal(), id)?, new: true })
         })
+    }
+
+    fn submit_and_start(
+        &self,
+        call: Intercepted,
+        _claim: Secret,
+    ) -> BoxFuture<'_, Result<(Submitted, Option<Claimed>), AuthorityError>> {
+        Box::pin(async move { Ok((self.submit(call).await?, None)) })
     }
 
     fn wait(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         _newer_than: u64,
         wait: Duration,
@@ -150,19 +158,19 @@ impl Authority for Desk {
         Box::pin(async move {
             let mut granted = self.granted.subscribe();
             let _ = tokio::time::timeout(wait, granted.wait_for(|granted| *granted)).await;
-            self.shown(principal, request)
+            self.shown(caller.principal(), request)
         })
     }
 
     fn claim(
         &self,
-        principal: Principal,
+        caller: Caller,
         request: RequestId,
         claim: Secret,
     ) -> BoxFuture<'_, Result<Claimed, AuthorityError>> {
         Box::pin(async move {
             let conflict = |code: &str| AuthorityError::new(AuthorityErrorKind::Conflict, code, "no");
-            self.shown(principal, request)?;
+            self.shown(caller.principal(), request)?;
             if !*self.granted.borrow() {
                 return Err(conflict("wrong_state"));
             }
@@ -201,11 +209,20 @@ impl Authority for Desk {
         })
     }
 
-    fn cancel(
+    fn cancel(&self, caller: Caller, request: RequestId) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
+        Box::pin(async move { self.shown(caller.principal(), request) })
+    }
+
+    fn held(&self) -> BoxFuture<'_, Result<Vec<(RequestId, ExecutionId)>, AuthorityError>> {
+        Box::pin(async move { Ok(Vec::new()) })
+    }
+
+    fn abandon(
         &self,
-        principal: Principal,
-        request: RequestId,
-    ) -> BoxFuture<'_, Result<Shown, AuthorityError>> {
-        Box::pin(async move { self.shown(principal, request) })
+        _request: RequestId,
+        _execution: ExecutionId,
+        _why: &str,
+    ) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        Box::pin(async move { Err(not_found()) })
     }
 }

@@ -88,6 +88,7 @@ impl Door {
         };
         let commands = Commands::new(Parts {
             authority: desk.clone(),
+            target: "runner:local".to_owned(),
             engine: bench.engine.clone(),
             blobs: Blobs::open(&directory("blobs"), Bounds::default(), clock.clone()).unwrap(),
             spools: directory("spools"),

@@ -72,6 +72,7 @@ pub(super) fn request(space: &Space) -> Request {
         short_code: ShortCode::derive(&Secret::new("codes"), id, canonical.digest(), 0),
         action,
         canonical,
+        taken_in_by: None,
         grade: Grade::Enforced,
         justification: Some(Untrusted::new("canary-justification")),
     };
