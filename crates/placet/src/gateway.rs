@@ -41,8 +41,8 @@ const TOKEN_FILE_BYTES_MAX: u64 = 1024;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(config: Config, output: Output) -> Result<Exit, Failure> {
-    machine::close_to_others(config.limits.connections)
-        .map_err(|error| failed("close this process to others", &error))?;
+    let connections = config.limits.connections;
+    machine::close_to_others(connections).map_err(|error| failed("close this process to others", &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let (url, token) = credentials(&config)?;
@@ -79,7 +79,9 @@ pub(crate) async fn serve(config: Config, output: Output) -> Result<Exit, Failur
     let (stop, stopping) = watch::channel(false);
     let sweeper = tokio::spawn(runner::sweep(commands.clone(), clock, stopping.clone()));
     let router = standalone_door(sidecar::router(authority, &commands), entropy, "gateway");
-    let door = tokio::spawn(serve_standalone(listener, "gateway", router, Limits::default(), stopping));
+    let connections_max = usize::try_from(connections).unwrap_or(usize::MAX);
+    let limits = Limits { connections_max, ..Limits::default() };
+    let door = tokio::spawn(serve_standalone(listener, "gateway", router, limits, stopping));
 
     signals.first().await;
     info!("stopping: no new calls; running programs are asked to end");

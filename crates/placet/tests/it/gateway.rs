@@ -184,7 +184,9 @@ fn what_a_killed_gateway_was_running_is_unknown_and_gone() {
     let mut line = String::new();
     BufReader::new(running.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let placet = placet.crash().start();
-    assert_eq!(ended(here).code, 69);
+    // Its client lost the connection, and perhaps found placet again and was told.
+    let here = ended(here);
+    assert!([69, 76].contains(&here.code), "{here:?}");
     assert_eq!(status(&placet, &own), "unknown");
     let held = placet.agents().get("/v1/requests?status=executing").json()["requests"].clone();
     let [held] = held.as_array().unwrap().as_slice() else { panic!("one is held: {held}") };
