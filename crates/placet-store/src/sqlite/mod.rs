@@ -37,6 +37,7 @@ use placet_core::directory::Directory;
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
 use placet_core::time::{Clock, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -332,6 +333,7 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     db.pragma_update(None, "checkpoint_fullfsync", "ON")?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     db.pragma_update(None, "secure_delete", "ON")?;
+    keep_plans(&db)?;
     db.pragma_update(None, "foreign_keys", "ON")?;
     db.pragma_update(None, "recursive_triggers", "ON")?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
@@ -352,6 +354,12 @@ fn open_log(db: &Connection, origin: &str, keys: [u8; 16], keys_path: PathBuf) -
         return Err(OpenError::OtherOrigin { stored: stored.origin, asked: origin.to_owned() });
     }
     let entries: i64 = db.query_row("SELECT coalesce(max(idx) + 1, 0) FROM entry", [], |row| row.get(0))?;
+/// Prepares a statement once and not again for each value that is bound to it: a plan that depended on values would be
+/// made anew at every call, which costs more than the statement.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
     let (head, entries) = (stored.head.frontier.size(), requires::unsigned(entries));
     if head != entries {
         return Err(OpenError::Damaged { head, entries });

@@ -32,6 +32,7 @@ impl Pool {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.set_prepared_statement_cache_capacity(128);
+            super::keep_plans(&connection)?;
             connection.pragma_update(None, "query_only", "ON")?;
             connection.pragma_update(None, "trusted_schema", "OFF")?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
