@@ -85,8 +85,9 @@ pub(super) fn newest_secret(db: &Connection, name: &str) -> rusqlite::Result<u32
 }
 
 pub(super) fn pending(db: &Connection, principal: Principal) -> rusqlite::Result<u32> {
-    let sql = "SELECT count(*) FROM request WHERE principal = ?1 AND status = 'pending'";
-    db.prepare_cached(sql)?.query_row(params![principal.to_string()], |row| row.get(0))
+    let sql = "SELECT pending FROM principal_waiting WHERE principal = ?1";
+    let pending = db.prepare_cached(sql)?.query_row(params![principal.to_string()], |row| row.get(0));
+    Ok(pending.optional()?.unwrap_or(0))
 }
 
 /// The newest request that a repeated call could attach to: the same question as [`Views::twin`](crate::Views::twin).

@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
@@ -19,6 +19,11 @@ const MIGRATIONS: [Migration; 3] = [
     },
     Migration { number: 2, name: "recordings", sql: include_str!("migrations/0002_recordings.sql") },
     Migration { number: 3, name: "audit_search", sql: include_str!("migrations/0003_audit_search.sql") },
+    Migration {
+        number: 4,
+        name: "load_of_principals",
+        sql: include_str!("migrations/0004_load_of_principals.sql"),
+    },
 ];
 
 /// What stands in the database's header, so that no other program's database is taken for ours: `plct`.
