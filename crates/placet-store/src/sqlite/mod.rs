@@ -182,7 +182,7 @@ impl Shared {
         if self.is_down() {
             return Err(ViewError::Unavailable(STOPPED.to_owned()));
         }
-        let mut reader = reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?;
+        let reader = reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?;
         let shared = Arc::clone(self);
         let answer =
             tokio::task::spawn_blocking(move || reader.snapshot(|connection| read(&shared, connection)));

@@ -70,17 +70,18 @@ impl Pool {
 
 impl Reader {
     /// Reads in one snapshot.
-    pub(super) fn snapshot<T, E>(&mut self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
+    pub(super) fn snapshot<T, E>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
     where
         E: From<rusqlite::Error>,
     {
-        let Some(connection) = self.connection.as_mut() else {
+        let Some(connection) = &self.connection else {
             return Err(E::from(rusqlite::Error::InvalidQuery));
         };
-        let transaction = connection.transaction()?;
-        let answer = read(&transaction)?;
-        transaction.commit()?;
-        Ok(answer)
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let answer = read(connection);
+        // Nothing was written, so that both ends of a transaction are the same.
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+        answer
     }
 }
 
@@ -88,6 +89,10 @@ impl Drop for Reader {
     fn drop(&mut self) {
         // Before the permit goes, so that whoever gets it finds the connection.
         if let Some(connection) = self.connection.take() {
+            if !connection.is_autocommit() {
+                // A read that panicked left its snapshot open.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }

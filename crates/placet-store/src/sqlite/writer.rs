@@ -211,8 +211,10 @@ impl Writer {
     fn append(&self, entry: &PreparedEntry, now: Timestamp, head: &mut Head) -> Result<(), Failure> {
         let draft = &entry.sealed.draft;
         let previous = match draft.request {
-            Some(request) => rows::last_entry(&self.db, request.as_bytes())?.map(requires::unsigned),
-            None => None,
+            Some(request) if !entry.is_first => {
+                rows::last_entry(&self.db, request.as_bytes())?.map(requires::unsigned)
+            }
+            _ => None,
         };
         let place = entry::Place { log: &self.shared.origin, time: now, previous };
         let refused = |error: &dyn std::fmt::Display| CommitError::Refused(error.to_string());
