@@ -217,7 +217,7 @@ impl Preparing<'_> {
     fn row(&self, write: Write) -> Result<Row, CommitError> {
         let (sealer, now) = (self.sealer, self.now);
         Ok(match write {
-            Write::Request(request) => Row::Request(Box::new(self.request(&request)?)),
+            Write::Request(request) => Row::Request(Box::new(self.request(*request)?)),
             Write::Key(principal, key, record) => {
                 let mac = sealer.key_mac(principal, &key);
                 let sealed = sealer.seal(principal.into(), now, &Place::new("key", &[&mac]), &record)?;
@@ -268,15 +268,16 @@ impl Preparing<'_> {
         })
     }
 
-    fn request(&self, request: &Request) -> Result<RequestRow, CommitError> {
+    fn request(&self, request: Request) -> Result<RequestRow, CommitError> {
         let principal: Principal = request.requester();
         let subject = Subject::from(principal);
-        let columns = RequestColumns::of(request, self.sealer);
-        let place = Place::request(request.id.as_bytes(), request.version);
-        let sealed = self.sealer.seal(subject, self.now, &place, &Body::of(request))?;
-        let mut votes = Vec::with_capacity(request.votes.len());
-        for (seq, vote) in request.votes.iter().enumerate() {
-            let place = Place::vote(request.id.as_bytes(), seq);
+        let columns = RequestColumns::of(&request, self.sealer);
+        let place = Place::request(columns.id.as_bytes(), columns.version);
+        let (body, cast) = Body::of(request);
+        let sealed = self.sealer.seal(subject, self.now, &place, &body)?;
+        let mut votes = Vec::with_capacity(cast.len());
+        for (seq, vote) in cast.iter().enumerate() {
+            let place = Place::vote(columns.id.as_bytes(), seq);
             let sealed = self.sealer.seal(subject, self.now, &place, vote)?;
             votes.push(VoteRow { person: vote.person, round: vote.round, sealed });
         }
