@@ -138,7 +138,8 @@ impl Value {
         Value::Object(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 
-    fn write(&self, out: &mut String) {
+    /// Appends the one spelling of this value.
+    pub(crate) fn write(&self, out: &mut String) {
         match self {
             Value::Null => out.push_str("null"),
             Value::Bool(true) => out.push_str("true"),
