@@ -106,8 +106,6 @@ pub struct Submitted {
 const JUSTIFICATION_MAX: usize = 4096;
 /// How long a caller may wait for a change in one call.
 pub const WAIT_MAX: Duration = Duration::from_secs(50);
-/// How many other short codes are tried when one is taken.
-const CODE_ATTEMPTS: u8 = 8;
 
 /// A call whose border checks are done.
 struct Call {
@@ -347,7 +345,8 @@ impl Broker {
         let judgement = snapshot.decide(&call.action, &call.facts, call.grade, &[], self.evaluation());
         let id = RequestId::new(snapshot.now, self.0.entropy.as_ref());
         let digest = call.canonical.digest();
-        let short_code = self.short_code(id, &call.canonical).await?;
+        // Of 2^40 codes: one that is taken is refused by the store, and the next attempt has another id and another code.
+        let short_code = ShortCode::derive(&self.0.short_code_key, id, digest, 0);
         let intake = Intake {
             id,
             action: call.action,
@@ -412,17 +411,6 @@ impl Broker {
         };
         let capped = self.0.limiter.refuse(caller.principal, code, message, retry_after, now);
         Err(Attempt::Failed(self.capped(caller.principal, capped).await))
-    }
-
-    async fn short_code(&self, id: RequestId, canonical: &Canonical) -> Result<ShortCode, CallError> {
-        for attempt in 0..CODE_ATTEMPTS {
-            let code = ShortCode::derive(&self.0.short_code_key, id, canonical.digest(), attempt);
-            let taken = self.0.views.request_by_code(code.clone()).await?;
-            if taken.is_none_or(|other| !other.request.status().is_open()) {
-                return Ok(code);
-            }
-        }
-        Err(CallError::Internal("eight short codes in a row were taken".to_owned()))
     }
 
     /// One of the caller's own requests.

@@ -142,10 +142,9 @@ impl Broker {
             let whole = page.len() == chunk;
             before = page.last().map(|stored| stored.request.id);
             for stored in page {
-                let may_vote = decidable(&stored.request.status()) && {
-                    let standing = my_standing(&stored.request, reviewer, &snapshot);
-                    standing.deny.is_ok() || standing.approve.is_ok()
-                };
+                let may = |verdict| would_count(&stored.request, reviewer, &snapshot, verdict).is_ok();
+                let may_vote =
+                    decidable(&stored.request.status()) && (may(Verdict::Deny) || may(Verdict::Approve));
                 if filter.mine && !may_vote {
                     continue;
                 }
@@ -386,23 +385,30 @@ fn ballot(input: BallotInput) -> Result<Ballot, CallError> {
 
 /// What a vote of theirs would get right now, without casting one.
 fn my_standing(request: &Request, reviewer: &Reviewer, snapshot: &Snapshot) -> MyStanding {
-    let standing = |verdict| snapshot.standing(request, &reviewer.verified, verdict);
-    let attempt = |verdict: Verdict| {
-        let ballot = Ballot {
-            verdict,
-            reason: None,
-            digest: request.canonical.digest(),
-            content_version: request.content_version,
-            card: Sha256Digest::of(b""),
-        };
-        vote(request.clone(), &reviewer.verified, ballot, standing(verdict), snapshot.now).map(drop)
-    };
-    let own = standing(Verdict::Approve);
+    let own = snapshot.standing(request, &reviewer.verified, Verdict::Approve);
     MyStanding {
-        approve: attempt(Verdict::Approve),
-        deny: attempt(Verdict::Deny),
+        approve: would_count(request, reviewer, snapshot, Verdict::Approve),
+        deny: would_count(request, reviewer, snapshot, Verdict::Deny),
         self_review: own.conflict.is_some() && own.self_review,
     }
+}
+
+/// Whether this vote of theirs would count right now, or why not.
+fn would_count(
+    request: &Request,
+    reviewer: &Reviewer,
+    snapshot: &Snapshot,
+    verdict: Verdict,
+) -> Result<(), VoteRefusal> {
+    let ballot = Ballot {
+        verdict,
+        reason: None,
+        digest: request.canonical.digest(),
+        content_version: request.content_version,
+        card: Sha256Digest::of(b""),
+    };
+    let standing = snapshot.standing(request, &reviewer.verified, verdict);
+    vote(request.clone(), &reviewer.verified, ballot, standing, snapshot.now).map(drop)
 }
 
 fn vote_lines(request: &Request, snapshot: &Snapshot) -> Vec<VoteLine> {

@@ -95,6 +95,9 @@ impl Snapshot {
     /// The votes on a request that count now. None do while its facts cannot be read under this bundle.
     pub(crate) fn tally(&self, request: &Request) -> Tally {
         let votes = request.approvals(self.now);
+        if votes.is_empty() {
+            return Tally::default();
+        }
         self.with_question(request, &votes, |question| self.bundle.tally(question)).unwrap_or_default()
     }
 

@@ -233,12 +233,14 @@ pub struct DisclosureError;
 
 impl Disclosure {
     fn new(salt: &[u8; 16], name: &str, value: &Value) -> Self {
-        let array = Value::Array(vec![
-            Value::string(URL_SAFE_NO_PAD.encode(salt)),
-            Value::string(name),
-            value.clone(),
-        ]);
-        Disclosure(URL_SAFE_NO_PAD.encode(array.canonical()))
+        let mut array = String::from("[\"");
+        URL_SAFE_NO_PAD.encode_string(salt, &mut array);
+        array.push_str("\",");
+        Value::string(name).write(&mut array);
+        array.push(',');
+        value.write(&mut array);
+        array.push(']');
+        Disclosure(URL_SAFE_NO_PAD.encode(array))
     }
 
     /// Takes a stored disclosure.

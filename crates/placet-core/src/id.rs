@@ -72,14 +72,15 @@ impl<K: Kind> Id<K> {
 
 impl<K: Kind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_", K::PREFIX)?;
-        let value = self.0.as_u128();
-        for place in (0..ENCODED_LENGTH).rev() {
-            let digit = (value >> (place * 5)) & 31;
-            let letter = ALPHABET.get(digit as usize).copied().unwrap_or(b'0');
-            write!(f, "{}", char::from(letter))?;
+        let mut text = [b'0'; ENCODED_LENGTH];
+        let mut value = self.0.as_u128();
+        for letter in text.iter_mut().rev() {
+            *letter = ALPHABET.get((value & 31) as usize).copied().unwrap_or(b'0');
+            value >>= 5;
         }
-        Ok(())
+        f.write_str(K::PREFIX)?;
+        f.write_str("_")?;
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -367,7 +367,8 @@ pub trait Views: Send + Sync {
     fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>>;
     /// How many requests are in each state.
     fn counts(&self) -> Answer<'_, Result<BTreeMap<Status, u64>, ViewError>>;
-    /// How many requests of this principal needed a review since this time, and how many are pending now.
+    /// How many requests of this principal needed a review since this time, for up to an hour back and rounded up to
+    /// whole minutes, and how many are pending now.
     fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>>;
     /// The newest request that a repeated call could attach to: one that was reviewed, or whose outcome is unknown.
     fn twin(&self, principal: Principal, digest: ActionDigest)

@@ -155,14 +155,22 @@ pub(crate) async fn vote(
 ) -> Outcome<Json<RequestDocument>> {
     Query::of(&uri)?.end()?;
     let body = read_json(request, VoteRequest::from_json).await?;
-    let review = find(&app, &reviewer, &id).await?;
-    let card = match (body.card, body.verdict) {
-        (Some(card), _) => card,
-        // Weak evidence may block: a denial stands for what the card says now.
-        (None, VerdictWord::Deny) => review.card_hash.to_string(),
-        (None, VerdictWord::Approve) => {
-            let detail = "An approval names the hash of the card that it was made on. Read the review first.";
-            return Err(Failure::bad_request("missing_card", detail));
+    let (id, card) = match (RequestId::parse(&id), body.card) {
+        // It names all that it is about: no need to show the review once more.
+        (Ok(id), Some(card)) => (id, card),
+        (_, card) => {
+            let review = find(&app, &reviewer, &id).await?;
+            let card = match (card, body.verdict) {
+                (Some(card), _) => card,
+                // Weak evidence may block: a denial stands for what the card says now.
+                (None, VerdictWord::Deny) => review.card_hash.to_string(),
+                (None, VerdictWord::Approve) => {
+                    let detail =
+                        "An approval names the hash of the card that it was made on. Read the review first.";
+                    return Err(Failure::bad_request("missing_card", detail));
+                }
+            };
+            (review.seen.stored.request.id, card)
         }
     };
     let ballot = BallotInput {
@@ -175,7 +183,7 @@ pub(crate) async fn vote(
         content_version: body.version,
         card,
     };
-    let seen = app.broker.vote(&reviewer, review.seen.stored.request.id, ballot, "api").await?;
+    let seen = app.broker.vote(&reviewer, id, ballot, "api").await?;
     Ok(Json(document::request(&app, &seen)))
 }
 

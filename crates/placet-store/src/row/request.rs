@@ -22,11 +22,10 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// The request without its votes.
-    pub(crate) fn of(request: &Request) -> Self {
-        let mut request = request.clone();
-        let votes = std::mem::take(&mut request.votes).len();
-        Body { request, votes }
+    /// The request without its votes, and the votes.
+    pub(crate) fn of(mut request: Request) -> (Self, Vec<Vote>) {
+        let votes = std::mem::take(&mut request.votes);
+        (Body { request, votes: votes.len() }, votes)
     }
 }
 

@@ -4,7 +4,8 @@ use placet_core::time::Timestamp;
 use placet_ledger::Frontier;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::writer::Head;
+use super::requires::{bundle_epoch, directory_epoch};
+use super::writer::{Epochs, Head};
 
 /// The head row as stored.
 pub(super) struct StoredHead {
@@ -20,7 +21,11 @@ pub(super) fn create(db: &Connection, origin: &str, key_store: [u8; 16]) -> rusq
         "INSERT INTO log_head (id, origin, key_store, size, frontier, last_time) VALUES (1, ?1, ?2, 0, ?3, 0)",
         params![origin, key_store.as_slice(), frontier.to_bytes()],
     )?;
-    Ok(Head { frontier, last_time: Timestamp::EPOCH })
+    Ok(Head { frontier, last_time: Timestamp::EPOCH, epochs: epochs(db)? })
+}
+
+fn epochs(db: &Connection) -> rusqlite::Result<Epochs> {
+    Ok(Epochs { bundle: bundle_epoch(db)?, directory: directory_epoch(db)? })
 }
 
 /// Moves the head in the transaction that appends.
@@ -38,6 +43,7 @@ pub(super) fn write(db: &Connection, head: &Head) -> rusqlite::Result<()> {
 /// Reads the head. One that does not fit itself is an error.
 pub(super) fn read(db: &Connection) -> rusqlite::Result<Option<StoredHead>> {
     let sql = "SELECT origin, key_store, size, frontier, last_time FROM log_head";
+    let epochs = epochs(db)?;
     let mut statement = db.prepare_cached(sql)?;
     let read = statement.query_row([], |row| {
         let bytes: Vec<u8> = row.get(3)?;
@@ -52,7 +58,7 @@ pub(super) fn read(db: &Connection) -> rusqlite::Result<Option<StoredHead>> {
         Ok(StoredHead {
             origin: row.get(0)?,
             key_store: row.get(1)?,
-            head: Head { frontier, last_time: Timestamp::from_millis(row.get(4)?) },
+            head: Head { frontier, last_time: Timestamp::from_millis(row.get(4)?), epochs },
         })
     });
     read.optional()

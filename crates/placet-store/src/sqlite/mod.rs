@@ -10,6 +10,7 @@
 
 mod ended;
 mod head;
+mod known;
 mod pool;
 mod prepare;
 mod read_directory;
@@ -29,22 +30,23 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use placet_core::directory::Directory;
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
 use placet_core::time::{Clock, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::known::Known;
 use self::pool::Pool;
 pub use self::schema::SchemaError;
 use self::sealer::Sealer;
-use self::writer::{Head, Job, Writer};
+use self::writer::{Epochs, Head, Job, Writer};
 use crate::keys::{KeyStore, KeysError, RootKeySource, Subject};
 use crate::private::{self, PrivateError};
 use crate::{Answer, Change, Commit, CommitError, Receipt, Reindexed, Transition, ViewError};
@@ -139,16 +141,24 @@ struct Shared {
     origin: String,
     pool: Pool,
     last_time: AtomicI64,
+    bundle_epoch: AtomicU64,
+    directory_epoch: AtomicU64,
     down: AtomicBool,
     write_failed: AtomicBool,
     changes: broadcast::Sender<Change>,
-    directory: Mutex<Arc<Directory>>,
+    directory: Mutex<Arc<Known>>,
     reindexing: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
     fn now(&self) -> Timestamp {
         self.clock.now().max(Timestamp::from_millis(self.last_time.load(Ordering::Acquire)))
+    }
+
+    /// What was committed last. Set before anybody hears of it, so that who was told reads no older one.
+    fn set_epochs(&self, epochs: Epochs) {
+        self.bundle_epoch.store(epochs.bundle, Ordering::Release);
+        self.directory_epoch.store(epochs.directory, Ordering::Release);
     }
 
     /// From now on nothing is answered: what the writer knows may not be what is on the disk.
@@ -182,7 +192,7 @@ impl Shared {
         if self.is_down() {
             return Err(ViewError::Unavailable(STOPPED.to_owned()));
         }
-        let mut reader = reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?;
+        let reader = reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?;
         let shared = Arc::clone(self);
         let answer =
             tokio::task::spawn_blocking(move || reader.snapshot(|connection| read(&shared, connection)));
@@ -226,10 +236,12 @@ impl SqliteStore {
             origin: options.origin,
             pool: Pool::open(&path)?,
             last_time: AtomicI64::new(head.last_time.as_millis()),
+            bundle_epoch: AtomicU64::new(head.epochs.bundle),
+            directory_epoch: AtomicU64::new(head.epochs.directory),
             down: AtomicBool::new(false),
             write_failed: AtomicBool::new(false),
             changes,
-            directory: Mutex::new(Arc::new(Directory::default())),
+            directory: Mutex::default(),
             reindexing: tokio::sync::Mutex::default(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
@@ -322,6 +334,7 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let db = Connection::open_with_flags(path, flags)?;
     db.set_prepared_statement_cache_capacity(128);
     db.busy_timeout(Duration::from_secs(5))?;
+    keep_plans(&db)?;
     db.pragma_update(None, "page_size", 8192)?;
     let journal: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if journal != "wal" {
@@ -340,6 +353,12 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     db.pragma_update(None, "cache_size", -65_536)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(db)
+}
+
+/// Prepares a statement once and not again for each value that is bound to it: a plan that depended on values would be
+/// made anew at every call, which costs more than the statement.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn open_log(db: &Connection, origin: &str, keys: [u8; 16], keys_path: PathBuf) -> Result<Head, OpenError> {

@@ -32,6 +32,7 @@ impl Pool {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.set_prepared_statement_cache_capacity(128);
+            super::keep_plans(&connection)?;
             connection.pragma_update(None, "query_only", "ON")?;
             connection.pragma_update(None, "trusted_schema", "OFF")?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -69,17 +70,18 @@ impl Pool {
 
 impl Reader {
     /// Reads in one snapshot.
-    pub(super) fn snapshot<T, E>(&mut self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
+    pub(super) fn snapshot<T, E>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
     where
         E: From<rusqlite::Error>,
     {
-        let Some(connection) = self.connection.as_mut() else {
+        let Some(connection) = &self.connection else {
             return Err(E::from(rusqlite::Error::InvalidQuery));
         };
-        let transaction = connection.transaction()?;
-        let answer = read(&transaction)?;
-        transaction.commit()?;
-        Ok(answer)
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let answer = read(connection);
+        // Nothing was written, so that both ends of a transaction are the same.
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+        answer
     }
 }
 
@@ -87,6 +89,10 @@ impl Drop for Reader {
     fn drop(&mut self) {
         // Before the permit goes, so that whoever gets it finds the connection.
         if let Some(connection) = self.connection.take() {
+            if !connection.is_autocommit() {
+                // A read that panicked left its snapshot open.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }

@@ -1,7 +1,7 @@
 //! What a caller does before it queues for the writer: conversion, sealing, hashing. The writer only binds and hashes
 //! entries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use placet_core::action::Principal;
 use placet_core::digest::{BundleDigest, ShortCode};
@@ -29,6 +29,8 @@ pub(super) struct Prepared {
 /// An entry with its disclosures sealed.
 pub(super) struct PreparedEntry {
     pub(super) sealed: Sealed,
+    /// Whether it is the first about its request: this transition opens it, so there is no earlier entry to look for.
+    pub(super) is_first: bool,
     /// None if it commits to nothing.
     pub(super) disclosures: Option<Vec<u8>>,
     /// What its request is found by.
@@ -158,12 +160,22 @@ pub(super) fn prepare(
     known.extend(requesters(&transition));
     let subjects = Subjects { requests: known, person: only_person(&transition) };
     let preparing = Preparing { sealer, subjects, now };
-    let entries =
-        transition.entries.into_iter().map(|entry| preparing.entry(entry)).collect::<Result<_, _>>()?;
+    let mut opened = opened(&transition);
+    let mut is_first = |entry: &Sealed| entry.draft.request.is_some_and(|request| opened.remove(&request));
+    let entries = transition.entries.into_iter().map(|entry| preparing.entry(is_first(&entry), entry));
+    let entries = entries.collect::<Result<_, _>>()?;
     let mut rows: Vec<Row> =
         transition.writes.into_iter().map(|write| preparing.row(write)).collect::<Result<_, _>>()?;
     rows.sort_by_key(Row::rank);
     Ok(Prepared { requires: transition.requires, rows, entries })
+}
+
+fn opened(transition: &Transition) -> HashSet<RequestId> {
+    let requests = transition.writes.iter().filter_map(|write| match write {
+        Write::Request(request) if request.version == 1 => Some(request.id),
+        _ => None,
+    });
+    requests.collect()
 }
 
 /// The person that a transition is about, if it is about one: what its entries say is theirs.
@@ -199,7 +211,7 @@ struct Preparing<'a> {
 }
 
 impl Preparing<'_> {
-    fn entry(&self, entry: Sealed) -> Result<PreparedEntry, CommitError> {
+    fn entry(&self, is_first: bool, entry: Sealed) -> Result<PreparedEntry, CommitError> {
         let disclosures = if entry.disclosures.is_empty() {
             None
         } else {
@@ -208,13 +220,13 @@ impl Preparing<'_> {
             Some(self.sealer.seal(subject, self.now, &place, &entry.disclosures)?)
         };
         let tokens = search::of_draft(self.sealer, &entry.draft);
-        Ok(PreparedEntry { sealed: entry, disclosures, tokens })
+        Ok(PreparedEntry { sealed: entry, is_first, disclosures, tokens })
     }
 
     fn row(&self, write: Write) -> Result<Row, CommitError> {
         let (sealer, now) = (self.sealer, self.now);
         Ok(match write {
-            Write::Request(request) => Row::Request(Box::new(self.request(&request)?)),
+            Write::Request(request) => Row::Request(Box::new(self.request(*request)?)),
             Write::Key(principal, key, record) => {
                 let mac = sealer.key_mac(principal, &key);
                 let sealed = sealer.seal(principal.into(), now, &Place::new("key", &[&mac]), &record)?;
@@ -266,15 +278,16 @@ impl Preparing<'_> {
         })
     }
 
-    fn request(&self, request: &Request) -> Result<RequestRow, CommitError> {
+    fn request(&self, request: Request) -> Result<RequestRow, CommitError> {
         let principal: Principal = request.requester();
         let subject = Subject::from(principal);
-        let columns = RequestColumns::of(request, self.sealer);
-        let place = Place::request(request.id.as_bytes(), request.version);
-        let sealed = self.sealer.seal(subject, self.now, &place, &Body::of(request))?;
-        let mut votes = Vec::with_capacity(request.votes.len());
-        for (seq, vote) in request.votes.iter().enumerate() {
-            let place = Place::vote(request.id.as_bytes(), seq);
+        let columns = RequestColumns::of(&request, self.sealer);
+        let place = Place::request(columns.id.as_bytes(), columns.version);
+        let (body, cast) = Body::of(request);
+        let sealed = self.sealer.seal(subject, self.now, &place, &body)?;
+        let mut votes = Vec::with_capacity(cast.len());
+        for (seq, vote) in cast.iter().enumerate() {
+            let place = Place::vote(columns.id.as_bytes(), seq);
             let sealed = self.sealer.seal(subject, self.now, &place, vote)?;
             votes.push(VoteRow { person: vote.person, round: vote.round, sealed });
         }

@@ -50,11 +50,6 @@ pub(super) fn directory(db: &Connection, sealer: &Sealer) -> Result<Directory, V
     Ok(directory)
 }
 
-/// Whether the directory has moved since this epoch.
-pub(super) fn directory_moved(db: &Connection, epoch: u64) -> Result<bool, ViewError> {
-    Ok(directory_epoch(db)? != epoch)
-}
-
 /// A person whose key was destroyed is still somebody, who has no name and may not act.
 fn person(sealer: &Sealer, id: PersonId, active: bool, sealed: &[u8]) -> Result<Person, ViewError> {
     let place = Place::new("person", &[id.as_bytes()]);
@@ -94,22 +89,6 @@ fn agent(
         return Err(corrupt("an agent", "its columns are not those that were sealed"));
     }
     Ok(Some(agent))
-}
-
-pub(super) fn agent_by_token(
-    db: &Connection,
-    sealer: &Sealer,
-    hash: Sha256Digest,
-) -> Result<Option<Agent>, ViewError> {
-    let sql = "SELECT id, active, sealed FROM agent WHERE token_hash = ?1";
-    let found = db
-        .prepare_cached(sql)?
-        .query_row(params![hash.as_bytes().as_slice()], |row| {
-            Ok((AgentId::from_bytes(row.get(0)?), row.get(1)?, row.get::<_, Vec<u8>>(2)?))
-        })
-        .optional()?;
-    let Some((id, active, sealed)) = found else { return Ok(None) };
-    agent(sealer, id, active, hash, &sealed)
 }
 
 /// An erased enforcement point is none.
@@ -282,11 +261,6 @@ pub(super) fn secret(
     let value =
         sealer.open_bytes("a secret", &Place::secret(name, version), &sealed)?.or_corrupt("a secret")?;
     Ok(Some(Secret::new(value.to_vec())))
-}
-
-/// The last epoch of the active bundle, as a count.
-pub(super) fn epoch(db: &Connection) -> Result<u64, ViewError> {
-    Ok(bundle_epoch(db)?)
 }
 
 /// The newest version that was ever given to a secret of this name.

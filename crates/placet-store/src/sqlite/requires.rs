@@ -8,7 +8,7 @@ use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::sealer::Sealer;
-use super::writer::Failure;
+use super::writer::{Epochs, Failure};
 use crate::{CommitError, Requires};
 
 /// How far the machine's clock may be behind the last entry before nothing is granted or claimed any more.
@@ -35,11 +35,12 @@ pub(super) fn check(
     db: &Connection,
     sealer: &Sealer,
     times: Times,
+    epochs: Epochs,
     requires: &Requires,
 ) -> Result<(), Failure> {
     let holds = match requires {
-        Requires::BundleEpoch(epoch) => bundle_epoch(db)? == *epoch,
-        Requires::DirectoryEpoch(epoch) => directory_epoch(db)? == *epoch,
+        Requires::BundleEpoch(epoch) => epochs.bundle == *epoch,
+        Requires::DirectoryEpoch(epoch) => epochs.directory == *epoch,
         Requires::Before(time) => times.now() < *time,
         Requires::NotBefore(time) => times.now() >= *time,
         Requires::SteadyClock => times.last.since(times.clock) <= CLOCK_BEHIND_MAX,
@@ -85,8 +86,9 @@ pub(super) fn newest_secret(db: &Connection, name: &str) -> rusqlite::Result<u32
 }
 
 pub(super) fn pending(db: &Connection, principal: Principal) -> rusqlite::Result<u32> {
-    let sql = "SELECT count(*) FROM request WHERE principal = ?1 AND status = 'pending'";
-    db.prepare_cached(sql)?.query_row(params![principal.to_string()], |row| row.get(0))
+    let sql = "SELECT pending FROM principal_waiting WHERE principal = ?1";
+    let pending = db.prepare_cached(sql)?.query_row(params![principal.to_string()], |row| row.get(0));
+    Ok(pending.optional()?.unwrap_or(0))
 }
 
 /// The newest request that a repeated call could attach to: the same question as [`Views::twin`](crate::Views::twin).

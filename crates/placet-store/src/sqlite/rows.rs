@@ -98,15 +98,13 @@ pub(super) fn one(changed: usize, what: &str) -> Result<(), Failure> {
 fn write_request(db: &Connection, row: &RequestRow) -> Result<(), Failure> {
     let columns = &row.columns;
     let id = columns.id.as_bytes().as_slice();
-    if columns.version == 1 {
+    let stored = if columns.version == 1 {
         insert_request(db, columns, &row.sealed)?;
+        0
     } else {
         update_request(db, columns, &row.sealed)?;
-    }
-    let stored: i64 = db
-        .prepare_cached("SELECT count(*) FROM vote WHERE request = ?1")?
-        .query_row(params![id], |row| row.get(0))?;
-    let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        stored_votes(db, id)?
+    };
     if stored > row.votes.len() {
         return Err(CommitError::Refused("a request's votes stay".to_owned()).into());
     }
@@ -118,21 +116,19 @@ fn write_request(db: &Connection, row: &RequestRow) -> Result<(), Failure> {
     Ok(())
 }
 
+fn stored_votes(db: &Connection, request: &[u8]) -> rusqlite::Result<usize> {
+    let sql = "SELECT count(*) FROM vote WHERE request = ?1";
+    let stored: i64 = db.prepare_cached(sql)?.query_row(params![request], |row| row.get(0))?;
+    Ok(usize::try_from(stored).unwrap_or(usize::MAX))
+}
+
 fn insert_request(db: &Connection, columns: &RequestColumns, sealed: &[u8]) -> Result<(), Failure> {
     let id = columns.id.as_bytes().as_slice();
-    if db.prepare_cached("SELECT 1 FROM request WHERE id = ?1")?.exists(params![id])? {
-        return Err(CommitError::Stale("request_version".to_owned()).into());
-    }
-    let taken =
-        "SELECT 1 FROM request WHERE short_code = ?1 AND status IN ('pending', 'granted', 'executing')";
     let code = columns.short_code.as_str();
-    if columns.status.is_open() && db.prepare_cached(taken)?.exists(params![code])? {
-        return Err(CommitError::Stale("short_code".to_owned()).into());
-    }
     let sql = "INSERT INTO request (id, version, principal, status, reviewed, resolved, twin_mac, short_code,
                                     execution, deadline, created_at, updated_at, sealed)
                VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-    execute(
+    let inserted = execute(
         db,
         sql,
         params![
@@ -149,8 +145,19 @@ fn insert_request(db: &Connection, columns: &RequestColumns, sealed: &[u8]) -> R
             columns.updated_at.as_millis(),
             sealed
         ],
-    )
-    .map(drop)
+    );
+    // The constraints keep both out; which of them it was is asked only when one did.
+    if let Err(Failure::Transition(_)) = &inserted {
+        if db.prepare_cached("SELECT 1 FROM request WHERE id = ?1")?.exists(params![id])? {
+            return Err(CommitError::Stale("request_version".to_owned()).into());
+        }
+        let taken =
+            "SELECT 1 FROM request WHERE short_code = ?1 AND status IN ('pending', 'granted', 'executing')";
+        if columns.status.is_open() && db.prepare_cached(taken)?.exists(params![code])? {
+            return Err(CommitError::Stale("short_code".to_owned()).into());
+        }
+    }
+    inserted.map(drop)
 }
 
 fn update_request(db: &Connection, columns: &RequestColumns, sealed: &[u8]) -> Result<(), Failure> {

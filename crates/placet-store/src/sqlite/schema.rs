@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
@@ -24,6 +24,11 @@ const MIGRATIONS: [Migration; 5] = [
         number: 5,
         name: "enforcement_points",
         sql: include_str!("migrations/0005_enforcement_points.sql"),
+    },
+    Migration {
+        number: 6,
+        name: "load_of_principals",
+        sql: include_str!("migrations/0006_load_of_principals.sql"),
     },
 ];
 

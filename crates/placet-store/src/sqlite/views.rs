@@ -2,7 +2,8 @@
 //! on one that may take its time.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
@@ -118,26 +119,11 @@ impl Views for SqliteStore {
     }
 
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>> {
-        Box::pin(async move {
-            let cache = &self.shared.directory;
-            let cached = Arc::clone(&cache.lock().unwrap_or_else(PoisonError::into_inner));
-            let epoch = cached.epoch;
-            if !self.shared.point(move |db| read_directory::directory_moved(db, epoch)).await? {
-                return Ok(cached);
-            }
-            let read = self.shared.scan(|shared, db| read_directory::directory(db, &shared.sealer)).await?;
-            let read = Arc::new(read);
-            let mut newest = cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if newest.epoch < read.epoch {
-                *newest = Arc::clone(&read);
-            }
-            Ok(read)
-        })
+        Box::pin(async move { Ok(Arc::clone(&self.shared.known().await?.directory)) })
     }
 
     fn agent_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Agent>, ViewError>> {
-        let sealer = &self.shared.sealer;
-        Box::pin(self.shared.point(move |db| read_directory::agent_by_token(db, sealer, hash)))
+        Box::pin(async move { Ok(self.shared.known().await?.agent_by_token(hash).cloned()) })
     }
 
     fn pep_by_token(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Pep>, ViewError>> {
@@ -171,7 +157,7 @@ impl Views for SqliteStore {
     }
 
     fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>> {
-        Box::pin(self.shared.point(read_directory::epoch))
+        Box::pin(async move { self.shared.up().map(|()| self.shared.bundle_epoch.load(Ordering::Acquire)) })
     }
 
     fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>> {

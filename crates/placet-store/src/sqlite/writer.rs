@@ -33,11 +33,19 @@ pub(super) enum Job {
     With(Box<dyn FnOnce(&Connection) + Send>),
 }
 
-/// Where the log stands, in memory.
+/// Where the log stands, and which epochs decisions are bound to, in memory.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) frontier: Frontier,
     pub(super) last_time: Timestamp,
+    pub(super) epochs: Epochs,
+}
+
+/// The epochs that decisions are bound to. Nobody else writes the database, so what the writer counts is what is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Epochs {
+    pub(super) bundle: u64,
+    pub(super) directory: u64,
 }
 
 /// Why something was not written.
@@ -72,6 +80,15 @@ impl From<rusqlite::Error> for Failure {
             Some(reason) => Failure::Transition(CommitError::Refused(reason)),
             None => Failure::Batch(error),
         }
+    }
+}
+
+impl Epochs {
+    /// Counts as the database does, once these rows are written.
+    fn move_by(&mut self, rows: &[Row]) {
+        let activated = rows.iter().filter(|row| matches!(row, Row::ActivateBundle(_))).count();
+        self.bundle += activated as u64;
+        self.directory += u64::from(rows.iter().any(Row::moves_directory));
     }
 }
 
@@ -140,6 +157,7 @@ impl Writer {
             Ok(written) => {
                 self.head = head;
                 self.shared.last_time.store(self.head.last_time.as_millis(), Ordering::Release);
+                self.shared.set_epochs(self.head.epochs);
                 self.shared.write_failed.store(false, Ordering::Release);
                 let mut changes = Vec::new();
                 for ((_, waiter), result) in batch.into_iter().zip(written) {
@@ -191,7 +209,7 @@ impl Writer {
         let times = Times { clock: self.shared.clock.now(), last: head.last_time };
         let now = times.now();
         for requires in &transition.requires {
-            requires::check(&self.db, &self.shared.sealer, times, requires)?;
+            requires::check(&self.db, &self.shared.sealer, times, head.epochs, requires)?;
         }
         for row in &transition.rows {
             rows::write(&self.db, row, now)?;
@@ -199,6 +217,7 @@ impl Writer {
         if transition.rows.iter().any(Row::moves_directory) {
             rows::move_directory(&self.db)?;
         }
+        head.epochs.move_by(&transition.rows);
         let first_index = head.frontier.size();
         for entry in &transition.entries {
             self.append(entry, now, head)?;
@@ -211,8 +230,10 @@ impl Writer {
     fn append(&self, entry: &PreparedEntry, now: Timestamp, head: &mut Head) -> Result<(), Failure> {
         let draft = &entry.sealed.draft;
         let previous = match draft.request {
-            Some(request) => rows::last_entry(&self.db, request.as_bytes())?.map(requires::unsigned),
-            None => None,
+            Some(request) if !entry.is_first => {
+                rows::last_entry(&self.db, request.as_bytes())?.map(requires::unsigned)
+            }
+            _ => None,
         };
         let place = entry::Place { log: &self.shared.origin, time: now, previous };
         let refused = |error: &dyn std::fmt::Display| CommitError::Refused(error.to_string());
