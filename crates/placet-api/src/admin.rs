@@ -139,6 +139,22 @@ pub struct StatusDocument {
     pub reason: Option<String>,
     /// The operator, as the kernel and the directory name them.
     pub operator: OperatorDocument,
+    /// The ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogStatus>,
+}
+
+/// Where the ledger stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Its name in this epoch.
+    pub origin: String,
+    /// Counts up when a restored database went on beside a log that was published further.
+    pub epoch: u32,
+    /// How many entries it has.
+    pub entries: u64,
+    /// When the last one was written.
+    pub last_entry: String,
 }
 
 /// Who works on the socket.

@@ -16,11 +16,13 @@
 
 pub mod admin;
 pub mod audit;
+pub mod backup;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod command;
 pub mod entry;
 pub mod intake;
+pub mod overview;
 pub mod pep;
 pub mod policy;
 pub mod problem;

@@ -31,6 +31,7 @@ pub mod policies;
 mod publish;
 pub mod reconcile;
 pub mod replay;
+pub mod restored;
 pub mod review;
 pub mod search;
 mod show;

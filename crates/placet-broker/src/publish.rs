@@ -14,17 +14,23 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use placet_core::directory::Operator;
+use placet_core::entry::Kind;
 use placet_ledger::publish::PublishError;
 use placet_ledger::{Publisher, Signer, TreeHead, VerifierKey};
-use placet_store::{ViewError, Views};
+use placet_store::{Transition, ViewError, Views};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tracing::error;
 
-use crate::Broker;
 use crate::error::CallError;
+use crate::{Broker, drafts};
 
 /// How often the log is published while it grows.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// What an operator can do about a database that is behind its log.
+const WAY_ON: &str = "; nobody is served until then; if there is no newer backup, stop placet and let the ledger begin a \
+                      new epoch with `placet restore --accept-rollback`";
 
 /// The publisher, once it was opened, and how store and published log stand to each other.
 pub(crate) struct PublisherSeat {
@@ -64,7 +70,11 @@ impl PublisherSeat {
             Err(error) => error,
         };
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        let text = format!("the log cannot be published: {error}{}", source.unwrap_or_default());
+        let mut text = format!("the log cannot be published: {error}{}", source.unwrap_or_default());
+        if let PublishError::Rollback { .. } | PublishError::Fork { .. } | PublishError::Checkpoint(_) = error
+        {
+            text.push_str(WAY_ON);
+        }
         if contradicts(&error) {
             standing.contradiction = Some(text.clone());
         }
@@ -155,6 +165,19 @@ impl Broker {
             Some(why) => Err(CallError::Unavailable(why)),
             None => Ok(()),
         }
+    }
+
+    /// Records that a copy of the data is taken, before it is, and publishes the log, so that the copy begins there.
+    pub async fn record_backup(
+        &self,
+        operator: &Operator,
+        target: &str,
+        keys: bool,
+    ) -> Result<(), CallError> {
+        let draft = drafts::operated(Kind::BackupTaken, operator, ("target", target.to_owned()))
+            .verdict(if keys { "with_keys" } else { "without_keys" });
+        self.commit_once(Transition { entries: vec![self.seal(draft)], ..Transition::default() }).await?;
+        self.publish().await.map(drop)
     }
 
     /// What readers check the log with.

@@ -28,6 +28,8 @@ pub const ENTRY_BYTES_MAX: usize = 65_535;
 #[expect(missing_docs, reason = "each is its own word: see `Kind::as_str`")]
 pub enum Kind {
     LogOpened,
+    LogRestored,
+    BackupTaken,
     BundleStaged,
     BundleActivated,
     RequestReceived,
@@ -68,6 +70,8 @@ impl Kind {
     /// All of them.
     pub const ALL: [Kind; 35] = [
         Kind::LogOpened,
+        Kind::LogRestored,
+        Kind::BackupTaken,
         Kind::BundleStaged,
         Kind::BundleActivated,
         Kind::RequestReceived,
@@ -108,6 +112,8 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::LogOpened => "log.opened",
+            Kind::LogRestored => "log.restored",
+            Kind::BackupTaken => "backup.taken",
             Kind::BundleStaged => "bundle.staged",
             Kind::BundleActivated => "bundle.activated",
             Kind::RequestReceived => "request.received",

@@ -30,6 +30,7 @@
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod copy;
 mod edge;
 mod files;
 pub mod frontier;

@@ -62,8 +62,7 @@ pub struct Publisher {
 pub enum PublishError {
     /// The store has fewer entries than were published.
     #[error(
-        "the store has {head} entries, {published} were published: it was restored from a backup; restore a \
-             newer one; if there is none, keep this directory as evidence and begin another with another log.origin"
+        "the store has {head} entries, {published} were published: it was restored from a backup; restore a newer one"
     )]
     Rollback {
         /// The size of the last checkpoint.
@@ -74,7 +73,7 @@ pub enum PublishError {
     /// The store has other entries than were published.
     #[error(
         "the store's history is not the published one at size {size}: it was restored and went on differently; \
-             keep both as evidence and begin another directory with another log.origin"
+             keep both as evidence and restore the right one"
     )]
     Fork {
         /// The size at which the roots were compared.

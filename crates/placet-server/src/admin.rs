@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use placet_api::admin::{
-    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, NewAgentRequest, NewPepRequest,
+    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, LogStatus, NewAgentRequest, NewPepRequest,
     NewPersonRequest, OperatorDocument, PepCredential, PepDocument, PersonDocument, SecretDocument,
     StatusDocument, TokenDocument,
 };
@@ -31,6 +31,7 @@ use std::collections::BTreeSet;
 use crate::agents::requests::{request_list, statuses};
 use crate::app::App;
 use crate::audit;
+use crate::backups;
 use crate::body::{read_bytes, read_json, read_nothing};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
@@ -83,6 +84,7 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/audit/bundles/{id}", post(audit_bundle))
         .route("/admin/v1/audit/recordings/{id}", post(audit_recording))
         .route("/admin/v1/audit/checkpoint", post(checkpoint))
+        .route("/admin/v1/backup", get(backups::progress).post(backups::begin))
         .route("/metrics", get(health::metrics))
         .with_state(app.clone())
         .route_layer(from_fn_with_state(app.clone(), name_operator));
@@ -113,7 +115,14 @@ async fn status(
 ) -> Outcome<Json<StatusDocument>> {
     let directory = app.broker.directory().await?;
     let ready = app.broker.ready().await;
+    let log = app.views.log().await.ok().map(|log| LogStatus {
+        entries: log.frontier.size(),
+        last_entry: log.last_time.to_string(),
+        origin: log.name.origin,
+        epoch: log.name.epoch,
+    });
     Ok(Json(StatusDocument {
+        log,
         ready: ready.is_ok(),
         reason: ready.err().map(|error| error.to_string()),
         operator: OperatorDocument {

@@ -11,8 +11,10 @@ use placet_core::time::Timestamp;
 use placet_store::Views;
 use tokio::sync::watch;
 
+use crate::backups::Backups;
 use crate::gate::{Gate, PublicUrl};
 use crate::metrics::Metrics;
+use crate::overview::Kept;
 use crate::seats::Seats;
 
 /// What the doors are made of.
@@ -43,6 +45,10 @@ pub struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// The agents' open calls.
     pub(crate) seats: Seats,
+    /// The newest overviews.
+    pub(crate) overviews: Arc<Kept>,
+    /// Who takes backups, if anybody does.
+    pub(crate) backups: Option<Arc<dyn Backups>>,
     stop: watch::Receiver<bool>,
     /// When the last entry about a credential at the wrong door was written: at the agents', at the reviewers'.
     wrong_door: Arc<[Mutex<Option<Timestamp>>; 2]>,
@@ -70,9 +76,18 @@ impl App {
             ledger_public: parts.ledger_public,
             metrics: Arc::new(Metrics::new()),
             seats: Seats::default(),
+            overviews: Arc::default(),
+            backups: None,
             stop: parts.stop,
             wrong_door: Arc::new([Mutex::new(None), Mutex::new(None)]),
         }
+    }
+
+    /// It, with somebody who takes backups when the admin socket asks.
+    #[must_use]
+    pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
+        self.backups = Some(backups);
+        self
     }
 
     /// A request as it is written for its requester.

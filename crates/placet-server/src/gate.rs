@@ -23,6 +23,13 @@ pub struct PublicUrl {
 #[error("read a public URL: {0}")]
 pub struct PublicUrlError(&'static str);
 
+impl PublicUrlError {
+    /// What to write instead.
+    pub fn rule(&self) -> &'static str {
+        self.0
+    }
+}
+
 impl PublicUrl {
     /// The default: plain HTTP on this machine's own name.
     pub fn localhost(port: u16) -> Self {
@@ -48,12 +55,22 @@ impl PublicUrl {
         }
         let host = authority.host().to_ascii_lowercase();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if bare.parse::<IpAddr>().is_ok() {
-            return Err(refuse("name a host, not an address of numbers; localhost is a name too"));
+        // A name whose last label is a number is an IPv4 address to every browser.
+        let last = bare.rsplit('.').next().unwrap_or_default();
+        if bare.parse::<IpAddr>().is_ok() || last.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(refuse(
+                "write a host name: browsers bind sessions and passkeys to names, not to IP addresses",
+            ));
+        }
+        if host.len() > 253 || !host.split('.').all(is_label) {
+            return Err(refuse("write a host name of letters, digits, - and ., like placet.example.com"));
         }
         let port = match authority.as_str().rsplit_once(':') {
             None => default_port(https),
-            Some((_, port)) => port.parse().map_err(|_| refuse("its port is a number up to 65535"))?,
+            Some((_, port)) => match port.parse() {
+                Ok(0) | Err(_) => return Err(refuse("its port is a number from 1 to 65535")),
+                Ok(port) => port,
+            },
         };
         Ok(PublicUrl { https, host, port })
     }
@@ -83,6 +100,14 @@ impl fmt::Display for PublicUrl {
         write!(f, "{}://{}", self.scheme(), self.host)?;
         if self.port == default_port(self.https) { Ok(()) } else { write!(f, ":{}", self.port) }
     }
+}
+
+fn is_label(label: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(fits)
 }
 
 fn default_port(https: bool) -> u16 {
@@ -233,6 +258,12 @@ mod tests {
             "https://u@a",
             "https://a:99999",
             "https://a:b",
+            "https://a:0",
+            "https://2130706433",
+            "https://a.1",
+            "https://a_b",
+            "https://-a",
+            "https://a..b",
             "/",
         ] {
             assert!(PublicUrl::parse(text).is_err(), "{text}");

@@ -48,6 +48,9 @@ fn not_ready(why: &str) -> Response {
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
     let counts = app.views.counts().await.map_err(placet_broker::CallError::from)?;
     let log = app.views.log().await.map_err(placet_broker::CallError::from)?;
+    let from = app.metrics.uncounted();
+    let entries = app.views.entry_counts(from).await.map_err(placet_broker::CallError::from)?;
+    app.metrics.count(from, &entries);
     app.metrics.stored(&counts, log.frontier.head().size, app.broker.ready().await.is_ok());
     let text = app.metrics.text();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

@@ -1,9 +1,11 @@
 //! Counters for operators. No label carries a name, an id or a path.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use placet_core::entry::Kind;
 use placet_core::request::Status;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -17,6 +19,9 @@ pub(crate) struct Metrics {
     seconds: Option<HistogramVec>,
     connections: Option<IntGaugeVec>,
     requests: Option<IntGaugeVec>,
+    entries: Option<IntCounterVec>,
+    /// Up to where the entries were counted.
+    counted: Mutex<u64>,
     log_size: Option<IntGauge>,
     ready: Option<IntGauge>,
 }
@@ -32,11 +37,17 @@ impl Metrics {
             HistogramOpts::new("placet_http_call_seconds", "Time until the answer began, waits included.");
         let connections = Opts::new("placet_http_connections", "Open connections by listener.");
         let requests = Opts::new("placet_requests", "Action requests by state.");
+        let entries = Opts::new(
+            "placet_entries_total",
+            "Ledger entries by kind: decisions, votes, executions, refusals and all else that happened.",
+        );
         Metrics {
             calls: registered(&registry, IntCounterVec::new(calls, &["door", "method", "status"])),
             seconds: registered(&registry, HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["door"])),
             connections: registered(&registry, IntGaugeVec::new(connections, &["listener"])),
             requests: registered(&registry, IntGaugeVec::new(requests, &["state"])),
+            entries: registered(&registry, IntCounterVec::new(entries, &["kind"])),
+            counted: Mutex::new(0),
             log_size: registered(&registry, IntGauge::new("placet_log_size", "Entries in the ledger.")),
             ready: registered(&registry, IntGauge::new("placet_ready", "Whether calls would be served.")),
             registry,
@@ -64,6 +75,25 @@ impl Metrics {
     /// The number of open connections of a listener.
     pub(crate) fn connections(&self, listener: &str) -> Option<IntGauge> {
         self.connections.as_ref().map(|gauge| gauge.with_label_values(&[listener]))
+    }
+
+    /// From where on entries were not counted yet.
+    pub(crate) fn uncounted(&self) -> u64 {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the entries that came since this index. Of two that count at once, one is left out.
+    pub(crate) fn count(&self, from: u64, counts: &BTreeMap<Kind, u64>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *counted != from {
+            return;
+        }
+        for (kind, count) in counts {
+            *counted = counted.saturating_add(*count);
+            if let Some(entries) = &self.entries {
+                entries.with_label_values(&[kind.as_str()]).inc_by(*count);
+            }
+        }
     }
 
     /// What was counted in the store just now.
@@ -112,12 +142,17 @@ mod tests {
         metrics.called("agents", &method, StatusCode::OK, Duration::from_millis(3));
         metrics.connections("agents").unwrap().inc();
         metrics.stored(&BTreeMap::from([(Status::Pending, 2)]), 7, true);
+        let counts = BTreeMap::from([(Kind::VoteCast, 2), (Kind::VoteRefused, 1)]);
+        metrics.count(0, &counts);
+        metrics.count(0, &counts);
+        assert_eq!(metrics.uncounted(), 3, "counted once");
         let text = metrics.text();
         for line in [
             "placet_http_calls_total{door=\"agents\",method=\"other\",status=\"200\"} 1",
             "placet_http_call_seconds_count{door=\"agents\"} 1",
             "placet_http_connections{listener=\"agents\"} 1",
             "placet_requests{state=\"pending\"} 2",
+            "placet_entries_total{kind=\"vote.cast\"} 2",
             "placet_log_size 7",
             "placet_ready 1",
         ] {

@@ -251,7 +251,7 @@ fn command_output() {}
     ),
     paths(
         api::list, api::show, api::recording, api::vote, api::resolve, crate::reviewers::events::hints, audit::requests, audit::story,
-        audit::follow, api::entries, log::checkpoint, log::tile,
+        audit::follow, api::entries, crate::overview::show, log::checkpoint, log::tile,
     ),
     components(schemas(Problem)),
     security(("person_token" = []), ("session" = [], "form_token" = [])),
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn the_documents_name_every_call_its_errors_and_how_to_get_in() {
         for (text, paths, scheme) in
-            [(openapi_agents(), 21, "agent_token"), (openapi_reviewers(), 12, "person_token")]
+            [(openapi_agents(), 21, "agent_token"), (openapi_reviewers(), 13, "person_token")]
         {
             let document: serde_json::Value = serde_json::from_str(&text).unwrap();
             let listed = document["paths"].as_object().unwrap();

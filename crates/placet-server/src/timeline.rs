@@ -18,6 +18,12 @@ pub(crate) fn sentence(entry: &StoredEntry, directory: &Directory) -> String {
     let verdict = told.verdict.as_str();
     match entry.kind {
         Kind::LogOpened => "The ledger begins.".to_owned(),
+        Kind::LogRestored => {
+            "The database was restored from a backup that is older than the published ledger; a new epoch of the ledger \
+             begins here, and everything that was open has ended."
+                .to_owned()
+        }
+        Kind::BackupTaken => "A backup was taken.".to_owned(),
         Kind::BundleStaged => format!("{} staged policy {}.", told.operator(), told.short("bundle")),
         Kind::BundleActivated => format!("{} activated policy {}.", told.operator(), told.short("bundle")),
         Kind::RequestReceived => match verdict {

@@ -13,6 +13,7 @@ use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory, EndedAccess, Invitation, Pep, PersonToken, Session};
 use placet_core::entropy::{Entropy, random_bytes};
+use placet_core::entry::Kind;
 use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KeyRecord, Twin};
@@ -21,9 +22,9 @@ use placet_core::time::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::{
-    ActiveBundle, Answer, Change, Commit, CommitError, Due, EntryFilter, Files, Load, LogHead, Receipt,
-    Reindexed, RequestFilter, SearchFilter, SearchPage, SecretInfo, Store, StoredEntry, StoredRequest,
-    Transition, ViewError, Views,
+    ActiveBundle, Answer, Change, Commit, CommitError, Due, EntryFilter, Files, Load, LogHead, Overview,
+    Receipt, Reindexed, RequestFilter, SearchFilter, SearchPage, SecretInfo, Store, StoredEntry,
+    StoredRequest, Transition, ViewError, Views,
 };
 
 /// Where in a commit something happens.
@@ -253,6 +254,7 @@ impl Views for Faulty {
         search(filter: SearchFilter) -> SearchPage;
         next_deadline() -> Option<Timestamp>;
         counts() -> BTreeMap<Status, u64>;
+        overview(since: Timestamp, decided: Timestamp) -> Overview;
         load_of(principal: Principal, since: Timestamp) -> Load;
         twin(principal: Principal, digest: ActionDigest) -> Option<Twin>;
         key(principal: Principal, key: String) -> Option<KeyRecord>;
@@ -274,6 +276,7 @@ impl Views for Faulty {
         secret_version(name: String) -> u32;
         log() -> LogHead;
         entry_bytes(first: u64, limit: usize) -> Vec<Vec<u8>>;
+        entry_counts(first: u64) -> BTreeMap<Kind, u64>;
         entries(filter: EntryFilter) -> Vec<StoredEntry>;
     }
 }

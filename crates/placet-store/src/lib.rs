@@ -168,6 +168,8 @@ pub enum Write {
     Bundle(BundleDigest, Files),
     /// This bundle decides from now on. Moves the bundle's epoch.
     ActivateBundle(BundleDigest),
+    /// The log goes on under the name of its next epoch; the transition's own entries bear it already.
+    Epoch(LogName),
 }
 
 /// What a committed transition got.
@@ -286,11 +288,34 @@ pub struct SecretInfo {
     pub set_at: Timestamp,
 }
 
+/// Which log it is. Its first epoch has the origin that was configured; each later one began when a restored database had
+/// to go on beside a log that was published further, under another origin and another key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogName {
+    /// The origin in this epoch.
+    pub origin: String,
+    /// Counts up from one.
+    pub epoch: u32,
+}
+
+impl LogName {
+    /// The first epoch of a log.
+    pub fn first(origin: &str) -> Self {
+        LogName { origin: origin.to_owned(), epoch: 1 }
+    }
+
+    /// This epoch of the log that began with this origin.
+    pub fn of(first: &str, epoch: u32) -> Self {
+        let origin = if epoch <= 1 { first.to_owned() } else { format!("{first}/e{epoch}") };
+        LogName { origin, epoch: epoch.max(1) }
+    }
+}
+
 /// Where the log stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogHead {
-    /// The log's origin.
-    pub origin: String,
+    /// Which log it is.
+    pub name: LogName,
     /// Its right edge: size, and root.
     pub frontier: Frontier,
     /// Time of the last entry.
@@ -367,6 +392,8 @@ pub trait Views: Send + Sync {
     fn next_deadline(&self) -> Answer<'_, Result<Option<Timestamp>, ViewError>>;
     /// How many requests are in each state.
     fn counts(&self) -> Answer<'_, Result<BTreeMap<Status, u64>, ViewError>>;
+    /// Numbers since this time, decisions since that, and what waits now. Opens nothing, and names nobody.
+    fn overview(&self, since: Timestamp, decided: Timestamp) -> Answer<'_, Result<Overview, ViewError>>;
     /// How many requests of this principal needed a review since this time, for up to an hour back and rounded up to
     /// whole minutes, and how many are pending now.
     fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>>;
@@ -418,8 +445,59 @@ pub trait Views: Send + Sync {
     /// The exact bytes of the entries from `first`, at most `limit` of them; the store caps it at
     /// [`ENTRIES_MAX`].
     fn entry_bytes(&self, first: u64, limit: usize) -> Answer<'_, Result<Vec<Vec<u8>>, ViewError>>;
+    /// How many entries of each kind there are from this index on.
+    fn entry_counts(&self, first: u64) -> Answer<'_, Result<BTreeMap<Kind, u64>, ViewError>>;
     /// Entries with their disclosures, newest first.
     fn entries(&self, filter: EntryFilter) -> Answer<'_, Result<Vec<StoredEntry>, ViewError>>;
+}
+
+/// How many decisions an overview looks at, the newest of them.
+pub const ENDED_MAX: usize = 200_000;
+
+/// How many roles, guards and requesters an overview names.
+pub const LABELS_MAX: usize = 10;
+
+/// Numbers over many requests.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Overview {
+    /// How many wait for people now.
+    pub waiting: u64,
+    /// Since when the oldest of them does.
+    pub oldest: Option<Timestamp>,
+    /// How many of them wait for whom; one may wait for several.
+    pub waiting_roles: Vec<(String, u64)>,
+    /// What people decided, newest first.
+    pub decided: Vec<Decided>,
+    /// How requests ended, by the hour.
+    pub ended: Vec<Ended>,
+    /// The guards that asked most.
+    pub guards: Vec<(String, u64)>,
+    /// Who asked most. A pipeline is named as an agent.
+    pub requesters: Vec<(Principal, u64)>,
+    /// Votes that were refused.
+    pub votes_refused: u64,
+    /// Votes that were accepted.
+    pub votes_cast: u64,
+}
+
+/// A review that people ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decided {
+    /// When they were asked.
+    pub asked_at: Timestamp,
+    /// When they had decided.
+    pub at: Timestamp,
+}
+
+/// Requests that ended in one hour in one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// The hour's beginning.
+    pub hour: Timestamp,
+    /// How.
+    pub status: Status,
+    /// How many.
+    pub count: u64,
 }
 
 /// How much a principal asks of people.

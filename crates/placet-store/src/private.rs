@@ -3,9 +3,9 @@
 //! What is checked here is checked once, at start: a directory that is a link, belongs to somebody else, or is open to
 //! group or others, is refused and not repaired, because nobody knows what was done in it before.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a directory or a file is not private.
@@ -60,6 +60,11 @@ pub(crate) fn directory(path: &Path) -> Result<(), PrivateError> {
         return Err(PrivateError::WrongType { path: path.to_owned(), expected: "directory" });
     }
     closed(path, &found)
+}
+
+/// Makes an empty file that is ours alone, where nothing is.
+pub(crate) fn create(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }
 
 /// Makes sure that this is a file of ours that is closed to everybody else. It must be there.

@@ -13,6 +13,7 @@ use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::PepKind;
+use placet_core::digest::BundleDigest;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::Request;
 use placet_core::secret::Secret;
@@ -24,6 +25,8 @@ use placet_gateway::runner::bundled::Bundled;
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::plan::Target;
 
+use crate::agent_users::AgentUsers;
+
 /// How a request is written for its requester: the agents' door knows.
 pub(crate) type Document = Arc<dyn Fn(&Seen) -> RequestDocument + Send + Sync>;
 
@@ -34,19 +37,38 @@ pub(crate) struct BrokerAuthority {
     /// The command enforcement point of this process.
     enforcer: Enforcer,
     bundled: Bundled,
+    /// Whom nothing is executed as.
+    agent_users: AgentUsers,
 }
 
 impl BrokerAuthority {
     /// `run_as` is what this machine's operator said about who executes.
-    pub(crate) fn new(broker: Broker, document: Document, run_as: Option<RunAs>) -> Self {
+    pub(crate) fn new(
+        broker: Broker,
+        document: Document,
+        run_as: Option<RunAs>,
+        agent_users: AgentUsers,
+    ) -> Self {
         let enforcer = Enforcer::Local(PepKind::Command);
-        BrokerAuthority { broker, document, enforcer, bundled: Bundled::new(run_as) }
+        BrokerAuthority { broker, document, enforcer, bundled: Bundled::new(run_as), agent_users }
     }
 
     /// How this machine executes commands under the bundle in force.
     pub(crate) async fn runner(&self) -> Result<Arc<RunnerConfig>, AuthorityError> {
         let bundle = self.broker.bundle().await.map_err(refused)?;
-        self.bundled.read(bundle.digest(), bundle.runner_toml())
+        self.config(bundle.digest(), bundle.runner_toml())
+    }
+
+    /// The bundle's `runner.toml`, if what it says separates programs from agents here.
+    fn config(&self, bundle: BundleDigest, text: Option<&str>) -> Result<Arc<RunnerConfig>, AuthorityError> {
+        let config = self.bundled.read(bundle, text)?;
+        match self.agent_users.shared(&config.run_as) {
+            None => Ok(config),
+            Some(why) => {
+                let message = format!("placet executes no commands here: {why}.");
+                Err(AuthorityError::new(AuthorityErrorKind::Forbidden, "no_runner", message))
+            }
+        }
     }
 
     async fn caller(&self, caller: &Caller) -> Result<BrokerCaller, AuthorityError> {
@@ -93,7 +115,7 @@ impl Authority for BrokerAuthority {
     fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         Box::pin(async move {
             let guide = self.broker.guide_command(&self.enforcer, &argv).await.map_err(refused)?;
-            let config = self.bundled.read(guide.bundle, guide.runner_toml.as_deref())?;
+            let config = self.config(guide.bundle, guide.runner_toml.as_deref())?;
             let target = Target { action: guide.action, resource: guide.resource };
             Ok(Guidance { target, config, secret_versions: guide.secrets })
         })

@@ -1,13 +1,47 @@
 //! The key that signs the log's checkpoints: 32 secret bytes in a file of their own, made at the first start.
 //!
-//! It is no derived key: the root key may be replaced or kept elsewhere, the log's identity stays.
+//! It is no derived key: the root key may be replaced or kept elsewhere, the log's identity stays. A log that begins anew
+//! after a restored database gets another key: no key ever signs two histories.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use placet_core::entropy::{Entropy, random_bytes};
+
+/// The file of this epoch's key: `log.key`, then `log.e2.key`, and so on.
+pub(crate) fn path(keys: &Path, epoch: u32) -> PathBuf {
+    match epoch {
+        0 | 1 => keys.join("log.key"),
+        later => keys.join(format!("log.e{later}.key")),
+    }
+}
+
+/// The names of all epochs' keys in this directory.
+pub(crate) fn files(keys: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(keys)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("log.") && name.ends_with(".key") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a key that has to be there.
+pub(crate) fn existing(path: &Path) -> io::Result<[u8; 32]> {
+    load(path, false, &Never)
+}
+
+/// Nothing is made where a key has to be there already.
+struct Never;
+
+impl Entropy for Never {
+    fn fill(&self, _: &mut [u8]) {}
+}
 
 /// Reads the key, or makes it where `fresh` says that nothing was ever signed.
 pub(crate) fn load(path: &Path, fresh: bool, entropy: &dyn Entropy) -> io::Result<[u8; 32]> {

@@ -11,7 +11,9 @@
 //! ```
 
 mod admin;
+mod agent_users;
 mod authority;
+mod backup;
 mod cli;
 mod commands;
 mod config;

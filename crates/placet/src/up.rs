@@ -25,8 +25,8 @@ use placet_gateway::authority::AuthorityError;
 use placet_gateway::commands::Commands;
 use placet_gateway::recovery::recover;
 use placet_gateway::runner::user::Identity;
-use placet_ledger::Signer;
-use placet_server::{AdminListener, App, Limits, Listener, PublicUrl};
+use placet_ledger::{KeyName, Signer};
+use placet_server::{AdminListener, App, Limits, Listener};
 use placet_store::Views;
 use placet_store::keys::RootKeySource;
 use placet_store::sqlite::{OpenError, Options, SqliteStore};
@@ -35,7 +35,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::agent_users::AgentUsers;
 use crate::authority::BrokerAuthority;
+use crate::backup::OnlineBackups;
 use crate::cli::UpOptions;
 use crate::config::Config;
 use crate::log_key;
@@ -87,9 +89,9 @@ pub(crate) enum UpError {
     /// A use case of the first start failed.
     #[error("begin")]
     Call(#[from] CallError),
-    /// A public URL is not one.
-    #[error("use the public URL {0}")]
-    Url(String),
+    /// The log's name does not name a key.
+    #[error("use the log's origin {0}: choose another log.origin before the first start")]
+    Origin(String),
 }
 
 /// What is shown once, and never again.
@@ -115,6 +117,10 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     let reviewers_url = config.reviewers.url(reviewers.address());
     let first = first_start(&broker, &data, &operator, &options).await?;
     broker.load_policy().await?;
+    // Whoever starts it learns at once that it serves nobody, and why.
+    if let Err(error) = broker.publish().await {
+        eprintln!("placet: not ready: {error}");
+    }
 
     publish_key(&data, &broker)?;
 
@@ -123,16 +129,23 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         broker: broker.clone(),
         views: store.clone(),
         entropy: entropy.clone(),
-        reviewers_url: PublicUrl::parse(reviewers_url.as_str())
-            .map_err(|_| UpError::Url(reviewers_url.to_string()))?,
+        reviewers_url: reviewers_url.clone(),
         ledger_public: config.log.public,
         stop: stopping.clone(),
     });
+    let app = app.with_backups(Arc::new(OnlineBackups::new(
+        data.clone(),
+        config.log.origin.to_string(),
+        store.clone(),
+        broker.clone(),
+        clock.clone(),
+    )));
     let document = app.clone();
     let authority = Arc::new(BrokerAuthority::new(
         broker.clone(),
         Arc::new(move |seen| document.request_document(seen)),
         config.run_as.clone(),
+        AgentUsers::resolve(&config.agent_users),
     ));
     let commands = runner(&data, &authority, &clock, &entropy).await?;
     let machine = machine_grade(&authority).await;
@@ -142,8 +155,13 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     // Before anybody is told that it is up: whoever stops it then gets a drain.
     let signals = StopSignals::take()
         .map_err(|source| UpError::Io { path: "the signals of this process".into(), source })?;
-    let ready =
-        Ready { agents: agents_url.as_str(), reviewers: reviewers_url.as_str(), first, machine, data: &data };
+    let ready = Ready {
+        agents: agents_url.to_string(),
+        reviewers: reviewers_url.to_string(),
+        first,
+        machine,
+        data: &data,
+    };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
 
     // Where the machine cannot count so far, there are fewer to be had anyway.
@@ -215,8 +233,10 @@ async fn broker(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Broker, UpError> {
     let lifetimes = config.lifetimes;
-    let is_empty = store.log().await.map_err(CallError::from)?.frontier.size() == 0;
-    let key_path = data.join("keys").join("log.key");
+    let log = store.log().await.map_err(CallError::from)?;
+    let is_empty = log.frontier.size() == 0 && log.name.epoch == 1;
+    let origin = KeyName::parse(&log.name.origin).map_err(|_| UpError::Origin(log.name.origin.clone()))?;
+    let key_path = log_key::path(&data.join("keys"), log.name.epoch);
     let seed = log_key::load(&key_path, is_empty, entropy.as_ref())
         .map_err(|source| UpError::Io { path: key_path, source })?;
     Ok(Broker::new(placet_broker::Parts {
@@ -225,7 +245,7 @@ async fn broker(
         entropy: entropy.clone(),
         short_code_key: store.keys().derive("short-code"),
         form_key: store.keys().derive("form"),
-        signer: Signer::from_seed(config.log.origin.clone(), &seed),
+        signer: Signer::from_seed(origin, &seed),
         log_dir: data.join("log"),
         config: placet_broker::Config {
             lifetimes: Lifetimes { grant: lifetimes.grant, lease: lifetimes.lease },
@@ -403,8 +423,8 @@ impl StopSignals {
 
 /// What to tell whoever started this.
 struct Ready<'a> {
-    agents: &'a str,
-    reviewers: &'a str,
+    agents: String,
+    reviewers: String,
     first: Option<FirstStart>,
     machine: String,
     data: &'a Path,
@@ -438,7 +458,7 @@ impl Ready<'_> {
     }
 
     fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let (agents, reviewers, data) = (self.agents, self.reviewers, self.data.display());
+        let (agents, reviewers, data) = (&self.agents, &self.reviewers, self.data.display());
         writeln!(out, "placet is up.\n")?;
         writeln!(out, "  agents ask at      {agents}")?;
         writeln!(out, "  people decide at   {reviewers}")?;

@@ -65,6 +65,8 @@ export async function visitEveryPage(context, placet, visit) {
 /** The pages with an address of their own. */
 const PATHS = [
   ['/history', 'history'],
+  ['/overview', 'overview'],
+  ['/overview?window=day', 'overview-day'],
   ['/people', 'people'],
   ['/agents', 'agents'],
   ['/policy', 'policy'],

@@ -6,6 +6,7 @@
 mod audit;
 mod directory;
 mod inbox;
+mod overview;
 mod policy;
 mod questions;
 pub(crate) mod recording;
@@ -44,6 +45,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let signed_in = Router::new()
         .route("/", get(inbox::inbox))
         .route("/history", get(inbox::history))
+        .route("/overview", get(overview::show))
         .route("/r/{name}", get(review::show))
         .route("/r/{name}/recording", get(recording::show))
         .route("/r/{name}/recording/events", get(recording::events))
@@ -102,9 +104,10 @@ pub(crate) struct NavigationLink {
     active: bool,
 }
 
-const NAVIGATION: [(&str, &str); 6] = [
+const NAVIGATION: [(&str, &str); 7] = [
     ("/", "Inbox"),
     ("/history", "History"),
+    ("/overview", "Overview"),
     ("/audit", "Audit"),
     ("/policy", "Policy"),
     ("/people", "People"),

@@ -25,7 +25,7 @@ use crate::app::{App, Door};
 use crate::failure::{Failure, Outcome};
 use crate::frame::{framed, no_such_method, nothing_here, patient};
 use crate::gate::{Host, Origin};
-use crate::{assets, audit, health, pages};
+use crate::{assets, audit, health, overview, pages};
 
 const REALM: &str = "Bearer realm=\"placet reviewers\"";
 /// Where a program that uses a session's cookie puts the form's token.
@@ -44,6 +44,7 @@ pub fn reviewers_door(app: &App) -> Router {
         .route("/v1/audit/requests/{id}", get(audit::story))
         .route("/v1/audit/log", get(audit::follow))
         .route("/v1/audit/entries", get(api::entries))
+        .route("/v1/overview", get(overview::show))
         .with_state(app.clone())
         .route_layer(from_fn_with_state(app.clone(), authenticate));
     let files = Router::new()

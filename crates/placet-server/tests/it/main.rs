@@ -11,6 +11,7 @@ mod agents;
 mod audit;
 mod explained;
 mod hostile;
+mod overview;
 mod pages;
 mod peps;
 mod reviewers;

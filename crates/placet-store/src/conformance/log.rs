@@ -49,7 +49,7 @@ pub(super) async fn entries_chain_by_request(bench: Bench) {
     assert_eq!(chain, [(0, None), (1, None), (2, None), (3, to(0)), (4, to(1)), (5, to(3))]);
     assert_eq!(bench.store().request(first.id).await.unwrap().unwrap().entries, [0, 3, 5]);
     assert_eq!(bench.store().request(second.id).await.unwrap().unwrap().entries, [1, 4]);
-    let origin = bench.store().log().await.unwrap().origin;
+    let origin = bench.store().log().await.unwrap().name.origin;
     for (entry, request) in read.iter().zip([Some(first.id), Some(second.id), None]) {
         assert_eq!(member(entry, "log"), Some(Value::string(origin.clone())));
         assert_eq!(member(entry, "kind"), Some(Value::string(entry.kind.as_str())));
@@ -149,7 +149,7 @@ pub(super) async fn an_entry_is_written_once(bench: Bench) {
 
 /// One of exactly the largest size is written, one that is a byte larger is not.
 pub(super) async fn an_entry_has_a_size(bench: Bench) {
-    let origin = bench.store().log().await.unwrap().origin;
+    let origin = bench.store().log().await.unwrap().name.origin;
     let place = Place { log: &origin, time: bench.now(), previous: None };
     let draft = |commitments: usize, name: usize| {
         let mut draft = Draft::new(Kind::CapReached);

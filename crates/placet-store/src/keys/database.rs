@@ -87,6 +87,12 @@ impl Database {
         Ok(found.map(|wrapped| wrapped.map_or(Found::Destroyed, Found::Wrapped)))
     }
 
+    /// How many there are, destroyed ones too.
+    pub(super) fn count(&self) -> rusqlite::Result<u64> {
+        let count: i64 = self.0.query_row("SELECT count(*) FROM data_key", [], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Durable when it returns.
     pub(super) fn insert(
         &self,

@@ -161,6 +161,9 @@ pub enum KeyError {
     Database(#[source] rusqlite::Error),
 }
 
+/// The key database's file.
+const DATABASE: &str = "keys.db";
+
 /// A month of the calendar, `2026-11`, in UTC.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Month(String);
@@ -180,6 +183,9 @@ const UNWRAPPED_MAX: usize = 4096;
 /// The key store. One process has it open: the store's lock sees to that.
 pub struct KeyStore {
     entropy: Arc<dyn Entropy>,
+    directory: PathBuf,
+    /// Whether the root key lies in the directory too.
+    own_root: bool,
     root: RootKey,
     id: [u8; 16],
     state: Mutex<State>,
@@ -205,12 +211,13 @@ impl KeyStore {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, KeysError> {
         private::directory(directory)?;
-        let path = directory.join("keys.db");
+        let path = directory.join(DATABASE);
         let known = path.symlink_metadata().is_ok();
         let root = RootKey::load(directory, source, known, entropy.as_ref())?;
         let (database, id) = Database::open(&path, &root, entropy.as_ref())?;
         let state = State { database, unwrapped: HashMap::new(), current: HashMap::new() };
-        Ok(KeyStore { entropy, root, id, state: Mutex::new(state) })
+        let (directory, own_root) = (directory.to_owned(), *source == RootKeySource::Own);
+        Ok(KeyStore { entropy, directory, own_root, root, id, state: Mutex::new(state) })
     }
 
     /// Which key store this is: data remembers it, so that it is never opened with other keys.
@@ -221,6 +228,36 @@ impl KeyStore {
     /// A key for one purpose, derived from the root key. The same label gives the same key.
     pub fn derive(&self, label: &str) -> Secret {
         self.root.derive(label)
+    }
+
+    /// Vouches for bytes that leave this machine: who comes back with them altered has no root key.
+    pub fn mac(&self, label: &str, bytes: &[u8]) -> Secret {
+        self.root.mac(label, bytes)
+    }
+
+    /// How many data keys there ever were. Keys are added and never leave, so a copy with fewer is an older one.
+    pub fn data_keys(&self) -> Result<u64, KeyError> {
+        self.state().database.count().map_err(KeyError::Database)
+    }
+
+    /// Copies the key store into a new directory: the database, and the root key if it is our own. Says which files.
+    /// Nothing that was destroyed is in it.
+    pub fn copy_to(&self, directory: &Path) -> Result<(), KeysError> {
+        private::directory(directory)?;
+        let target = directory.join(DATABASE);
+        let failed = |source| KeysError::Io { path: target.clone(), source };
+        {
+            // Nobody makes or destroys a key meanwhile.
+            let _state = self.state();
+            private::create(&target).map_err(failed)?;
+            crate::sqlite::copy::vacuum(&self.directory.join(DATABASE), &target)
+                .map_err(KeysError::Database)?;
+        }
+        std::fs::File::open(&target).and_then(|file| file.sync_all()).map_err(failed)?;
+        if self.own_root {
+            self.root.write(directory)?;
+        }
+        Ok(())
     }
 
     /// Seals under the subject's key of this month. `context` is where the envelope will stand: it opens nowhere else.

@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 use super::{Envelope, KeyId, KeysError, RootKeySource};
 use crate::private;
 
+/// Its file, if it is our own.
+const FILE: &str = "root.key";
+
 pub(super) struct RootKey(Zeroizing<[u8; 32]>);
 
 impl RootKey {
@@ -29,7 +32,7 @@ impl RootKey {
                 private::linked_file(path)?;
                 return read(path);
             }
-            RootKeySource::Own => directory.join("root.key"),
+            RootKeySource::Own => directory.join(FILE),
         };
         if path.symlink_metadata().is_err() {
             if has_data_keys {
@@ -55,14 +58,28 @@ impl RootKey {
     }
 
     pub(super) fn derive(&self, label: &str) -> Secret {
-        // HMAC takes keys of any length, so the error cannot occur.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_slice()) else {
-            return Secret::new(Vec::new());
-        };
-        mac.update(b"placet/derive/v1\0");
-        mac.update(label.as_bytes());
-        Secret::new(mac.finalize().into_bytes().to_vec())
+        hmac(self.0.as_slice(), &[b"placet/derive/v1\0", label.as_bytes()])
     }
+
+    /// A MAC under a key that is derived for this purpose alone.
+    pub(super) fn mac(&self, label: &str, bytes: &[u8]) -> Secret {
+        hmac(self.derive(label).expose(), &[bytes])
+    }
+
+    /// Writes it into another directory.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), KeysError> {
+        let path = directory.join(FILE);
+        write_durably(directory, &path, self.0.as_slice()).map_err(|source| KeysError::Io { path, source })
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Secret {
+    // HMAC takes keys of any length, so the error cannot occur.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Secret::new(Vec::new()) };
+    for part in parts {
+        mac.update(part);
+    }
+    Secret::new(mac.finalize().into_bytes().to_vec())
 }
 
 fn wrapping(id: KeyId) -> Vec<u8> {

@@ -8,9 +8,11 @@
 //! The directory belongs to one process: a lock file says so. The log's head is a row of the same transaction as the
 //! rows it speaks of; nothing is acknowledged before it is on the disk.
 
+pub mod copy;
 mod ended;
 mod head;
 mod known;
+mod overview;
 mod pool;
 mod prepare;
 mod read_directory;
@@ -49,7 +51,7 @@ use self::sealer::Sealer;
 use self::writer::{Epochs, Head, Job, Writer};
 use crate::keys::{KeyStore, KeysError, RootKeySource, Subject};
 use crate::private::{self, PrivateError};
-use crate::{Answer, Change, Commit, CommitError, Receipt, Reindexed, Transition, ViewError};
+use crate::{Answer, Change, Commit, CommitError, LogName, Receipt, Reindexed, Transition, ViewError};
 
 /// How many transitions may wait for the writer. Whoever comes next waits to queue.
 const QUEUE_MAX: usize = 1024;
@@ -138,7 +140,7 @@ pub enum OpenError {
 struct Shared {
     sealer: Sealer,
     clock: Arc<dyn Clock>,
-    origin: String,
+    path: PathBuf,
     pool: Pool,
     last_time: AtomicI64,
     bundle_epoch: AtomicU64,
@@ -212,7 +214,7 @@ pub struct SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("origin", &self.shared.origin).finish_non_exhaustive()
+        f.write_str("SqliteStore")
     }
 }
 
@@ -233,7 +235,7 @@ impl SqliteStore {
         let shared = Arc::new(Shared {
             sealer,
             clock: options.clock,
-            origin: options.origin,
+            path: path.clone(),
             pool: Pool::open(&path)?,
             last_time: AtomicI64::new(head.last_time.as_millis()),
             bundle_epoch: AtomicU64::new(head.epochs.bundle),
@@ -368,8 +370,9 @@ fn open_log(db: &Connection, origin: &str, keys: [u8; 16], keys_path: PathBuf) -
     if stored.key_store != keys {
         return Err(OpenError::OtherKeys(keys_path));
     }
-    if stored.origin != origin {
-        return Err(OpenError::OtherOrigin { stored: stored.origin, asked: origin.to_owned() });
+    let name = LogName::of(origin, stored.head.name.epoch);
+    if stored.head.name != name {
+        return Err(OpenError::OtherOrigin { stored: stored.head.name.origin, asked: name.origin });
     }
     let entries: i64 = db.query_row("SELECT coalesce(max(idx) + 1, 0) FROM entry", [], |row| row.get(0))?;
     let (head, entries) = (stored.head.frontier.size(), requires::unsigned(entries));

@@ -17,7 +17,7 @@ use super::sealer::{MacBytes, Place, Sealer};
 use super::search::{self, Token};
 use crate::keys::Subject;
 use crate::row::Body;
-use crate::{CommitError, Files, Requires, Transition, Write};
+use crate::{CommitError, Files, LogName, Requires, Transition, Write};
 
 /// A transition that is ready to be written.
 pub(super) struct Prepared {
@@ -42,6 +42,7 @@ pub(super) struct PreparedEntry {
 /// The order of the variants is the order in which a transition's changes are applied, so that
 /// what is referred to is there, and what ends does so before its successor begins.
 pub(super) enum Row {
+    Epoch(LogName),
     Bundle { digest: BundleDigest, files: Files },
     ActivateBundle(BundleDigest),
     Group(GroupName),
@@ -77,6 +78,8 @@ pub(super) struct PepRow {
 
 pub(super) struct RequestRow {
     pub(super) columns: RequestColumns,
+    /// The guards and roles of its requirement: words of the policy.
+    pub(super) words: Vec<(&'static str, String)>,
     pub(super) votes: Vec<VoteRow>,
     pub(super) sealed: Vec<u8>,
 }
@@ -121,6 +124,14 @@ impl RequestColumns {
             updated_at: request.updated_at,
         }
     }
+}
+
+/// Which guards ask, and which roles they ask.
+fn words(request: &Request) -> Vec<(&'static str, String)> {
+    let Some(requirement) = request.requirement() else { return Vec::new() };
+    let guards = requirement.guards.iter().map(|guard| ("guard", guard.id.clone()));
+    let roles = requirement.eligible.keys().map(|role| ("role", role.as_str().to_owned()));
+    guards.chain(roles).collect()
 }
 
 /// Requests that a transition speaks of without writing them: their requester's key seals what is said about them.
@@ -275,6 +286,7 @@ impl Preparing<'_> {
             Write::RemoveSecret(name) => Row::RemoveSecret(name),
             Write::Bundle(digest, files) => Row::Bundle { digest, files },
             Write::ActivateBundle(digest) => Row::ActivateBundle(digest),
+            Write::Epoch(name) => Row::Epoch(name),
         })
     }
 
@@ -291,7 +303,7 @@ impl Preparing<'_> {
             let sealed = self.sealer.seal(subject, self.now, &place, vote)?;
             votes.push(VoteRow { person: vote.person, round: vote.round, sealed });
         }
-        Ok(RequestRow { columns, votes, sealed })
+        Ok(RequestRow { columns, words: words(request), votes, sealed })
     }
 
     fn person(&self, person: &Person) -> Result<Row, CommitError> {
@@ -322,7 +334,7 @@ impl Row {
     /// See [`Row`].
     fn rank(&self) -> u8 {
         match self {
-            Row::Bundle { .. } => 0,
+            Row::Epoch(_) | Row::Bundle { .. } => 0,
             Row::ActivateBundle(_) => 1,
             Row::Group(_) => 2,
             Row::Person { .. } => 3,

@@ -1,5 +1,7 @@
 //! Reads the log.
 
+use std::collections::BTreeMap;
+
 use placet_core::entry::{Disclosure, Kind};
 use placet_core::id::RequestId;
 use placet_core::time::Timestamp;
@@ -13,7 +15,8 @@ use crate::{ENTRIES_MAX, EntryFilter, LogHead, PAGE_MAX, StoredEntry, ViewError}
 
 pub(super) fn log(db: &Connection) -> Result<LogHead, ViewError> {
     let stored = head::read(db)?.ok_or_else(|| corrupt("the log's head", "it is missing"))?;
-    Ok(LogHead { origin: stored.origin, frontier: stored.head.frontier, last_time: stored.head.last_time })
+    let head = stored.head;
+    Ok(LogHead { name: head.name, frontier: head.frontier, last_time: head.last_time })
 }
 
 pub(super) fn entry_bytes(db: &Connection, first: u64, limit: usize) -> Result<Vec<Vec<u8>>, ViewError> {
@@ -21,6 +24,20 @@ pub(super) fn entry_bytes(db: &Connection, first: u64, limit: usize) -> Result<V
     let mut statement = db.prepare_cached("SELECT body FROM entry WHERE idx >= ?1 ORDER BY idx LIMIT ?2")?;
     let rows = statement.query_map(params![first, limit.min(ENTRIES_MAX) as i64], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn entry_counts(db: &Connection, first: u64) -> Result<BTreeMap<Kind, u64>, ViewError> {
+    let first = i64::try_from(first).unwrap_or(i64::MAX);
+    let mut statement =
+        db.prepare_cached("SELECT kind, count(*) FROM entry WHERE idx >= ?1 GROUP BY kind")?;
+    let mut rows = statement.query(params![first])?;
+    let mut counts = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let kind = Kind::parse(&row.get::<_, String>(0)?);
+        let kind = kind.ok_or_else(|| corrupt("an entry", "its kind is unknown"))?;
+        counts.insert(kind, unsigned(row.get(1)?));
+    }
+    Ok(counts)
 }
 
 /// Entries, newest first. The query is put together from fixed parts; every value is bound.

@@ -2,6 +2,7 @@
 
 use placet_core::entry::Kind;
 use placet_core::id::RequestId;
+use placet_core::request::Status;
 use placet_core::retry::KEY_LIFETIME;
 use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -73,6 +74,8 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
             }
             Ok(())
         }
+        // It stands in the head, which is written with every batch.
+        Row::Epoch(_) => Ok(()),
         Row::ActivateBundle(digest) => {
             let sql = "INSERT INTO bundle_activation (epoch, digest, at)
                        SELECT coalesce(max(epoch), 0) + 1, ?1, ?2 FROM bundle_activation";
@@ -113,7 +116,30 @@ fn write_request(db: &Connection, row: &RequestRow) -> Result<(), Failure> {
         let person = vote.person.as_bytes().as_slice();
         execute(db, sql, params![id, seq as i64, person, vote.round, vote.sealed])?;
     }
-    Ok(())
+    if columns.reviewed { write_review(db, row) } else { Ok(()) }
+}
+
+/// When people were asked, and when and how that ended. What is decided stays decided.
+fn write_review(db: &Connection, row: &RequestRow) -> Result<(), Failure> {
+    let columns = &row.columns;
+    let id = columns.id.as_bytes().as_slice();
+    let sql = "INSERT INTO review (request, asked_at) VALUES (?1, ?2) ON CONFLICT (request) DO NOTHING";
+    execute(db, sql, params![id, columns.created_at.as_millis()])?;
+    if columns.status == Status::Pending {
+        execute(db, "DELETE FROM review_word WHERE request = ?1", params![id])?;
+        for (kind, word) in &row.words {
+            let sql = "INSERT INTO review_word (request, kind, word, asked_at) VALUES (?1, ?2, ?3, ?4)
+                       ON CONFLICT DO NOTHING";
+            execute(db, sql, params![id, kind, word, columns.created_at.as_millis()])?;
+        }
+        return Ok(());
+    }
+    let result = match columns.status {
+        Status::Denied | Status::Expired | Status::Cancelled | Status::Refused => columns.status.as_str(),
+        _ => Status::Granted.as_str(),
+    };
+    let sql = "UPDATE review SET decided_at = ?2, result = ?3 WHERE request = ?1 AND decided_at IS NULL";
+    execute(db, sql, params![id, columns.updated_at.as_millis(), result]).map(drop)
 }
 
 fn stored_votes(db: &Connection, request: &[u8]) -> rusqlite::Result<usize> {

@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
@@ -30,10 +30,23 @@ const MIGRATIONS: [Migration; 6] = [
         name: "load_of_principals",
         sql: include_str!("migrations/0006_load_of_principals.sql"),
     },
+    Migration {
+        number: EPOCHS_SINCE,
+        name: "epochs_and_review_times",
+        sql: include_str!("migrations/0007_epochs_and_review_times.sql"),
+    },
 ];
 
+/// The migration that gave logs epochs.
+pub(super) const EPOCHS_SINCE: i64 = 7;
+
+/// The newest schema that this version knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.number).max().unwrap_or(0)
+}
+
 /// What stands in the database's header, so that no other program's database is taken for ours: `plct`.
-const APPLICATION_ID: i64 = 0x706c_6374;
+pub(super) const APPLICATION_ID: i64 = 0x706c_6374;
 
 /// Why a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +94,7 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<(),
         .prepare("SELECT number, sha256 FROM schema_migration ORDER BY number")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let known = MIGRATIONS.iter().map(|migration| migration.number).max().unwrap_or(0);
+    let known = newest();
     if let Some((found, _)) = applied.iter().find(|(number, _)| *number > known) {
         return Err(SchemaError::Newer { found: *found, known });
     }

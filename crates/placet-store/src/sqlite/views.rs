@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{Agent, Directory, EndedAccess, Invitation, Pep, PersonToken, Session};
+use placet_core::entry::Kind;
 use placet_core::id::{ExecutionId, PersonId, RequestId};
 use placet_core::request::Status;
 use placet_core::retry::{KeyRecord, Twin};
@@ -15,9 +16,9 @@ use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{SqliteStore, ended, read_directory, read_log, read_requests, search};
+use super::{SqliteStore, ended, overview, read_directory, read_log, read_requests, search};
 use crate::{
-    ActiveBundle, Answer, Change, Commit, Due, EntryFilter, Files, Load, LogHead, RequestFilter,
+    ActiveBundle, Answer, Change, Commit, Due, EntryFilter, Files, Load, LogHead, Overview, RequestFilter,
     SearchFilter, SearchPage, SecretInfo, StoredEntry, StoredRequest, Transition, ViewError, Views,
 };
 
@@ -88,6 +89,10 @@ impl Views for SqliteStore {
 
     fn counts(&self) -> Answer<'_, Result<BTreeMap<Status, u64>, ViewError>> {
         Box::pin(self.shared.scan(|_, db| read_requests::counts(db)))
+    }
+
+    fn overview(&self, since: Timestamp, decided: Timestamp) -> Answer<'_, Result<Overview, ViewError>> {
+        Box::pin(self.shared.scan(move |_, db| overview::overview(db, since, decided)))
     }
 
     fn load_of(&self, principal: Principal, since: Timestamp) -> Answer<'_, Result<Load, ViewError>> {
@@ -187,6 +192,10 @@ impl Views for SqliteStore {
 
     fn entry_bytes(&self, first: u64, limit: usize) -> Answer<'_, Result<Vec<Vec<u8>>, ViewError>> {
         Box::pin(self.shared.scan(move |_, db| read_log::entry_bytes(db, first, limit)))
+    }
+
+    fn entry_counts(&self, first: u64) -> Answer<'_, Result<BTreeMap<Kind, u64>, ViewError>> {
+        Box::pin(self.shared.scan(move |_, db| read_log::entry_counts(db, first)))
     }
 
     fn entries(&self, filter: EntryFilter) -> Answer<'_, Result<Vec<StoredEntry>, ViewError>> {

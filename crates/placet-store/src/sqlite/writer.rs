@@ -17,7 +17,7 @@ use super::prepare::{Prepared, PreparedEntry, Row};
 use super::requires::{self, Times};
 use super::search::{self, IndexWrite};
 use super::{Shared, head, rows};
-use crate::{Change, CommitError, Receipt};
+use crate::{Change, CommitError, LogName, Receipt};
 
 /// How many transitions one transaction takes at most.
 pub(super) const BATCH_MAX: usize = 1024;
@@ -36,6 +36,7 @@ pub(super) enum Job {
 /// Where the log stands, and which epochs decisions are bound to, in memory.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Head {
+    pub(super) name: LogName,
     pub(super) frontier: Frontier,
     pub(super) last_time: Timestamp,
     pub(super) epochs: Epochs,
@@ -214,6 +215,9 @@ impl Writer {
         for row in &transition.rows {
             rows::write(&self.db, row, now)?;
         }
+        if let Some(Row::Epoch(name)) = transition.rows.iter().find(|row| matches!(row, Row::Epoch(_))) {
+            head.name = name.clone();
+        }
         if transition.rows.iter().any(Row::moves_directory) {
             rows::move_directory(&self.db)?;
         }
@@ -235,7 +239,7 @@ impl Writer {
             }
             _ => None,
         };
-        let place = entry::Place { log: &self.shared.origin, time: now, previous };
+        let place = entry::Place { log: &head.name.origin, time: now, previous };
         let refused = |error: &dyn std::fmt::Display| CommitError::Refused(error.to_string());
         let body = entry.sealed.entry(place).map_err(|error| refused(&error))?;
         let index = head.frontier.append(leaf_hash(&body)).map_err(|error| refused(&error))?;

@@ -95,6 +95,25 @@ Examples:
     /// Evidence
     #[command(subcommand)]
     Audit(checking::Audit),
+    /// A copy of everything but the keys, taken while placet serves or while it does not
+    #[command(after_help = "\
+Examples:
+  placet backup /backup/placet-$(date +%F)                                the data, without its keys
+  placet backup /backup/placet-$(date +%F) --keys /vault/placet-keys      and the keys, to another place
+  placet backup --verify /backup/placet-2026-11-25                        is it whole? no key is needed
+
+What is personal stays encrypted in it. Without its keys it restores to nothing; whoever has both can read everything.")]
+    Backup(operating::BackupArgs),
+    /// Put a backup where `placet up` finds it, or go on from one that is older than the published ledger
+    #[command(after_help = "\
+Examples:
+  placet restore /backup/placet-2026-11-25 --keys /vault/placet-keys --dir ./placet-data
+  placet restore --accept-rollback --dir ./placet-data
+
+A database that is behind its published ledger serves nobody: what happened since is not in it. With --accept-rollback it
+goes on as a new epoch of the ledger, under a new name and a new key: an entry says so, what was open ends, and every
+link, session and token of the backup is void.")]
+    Restore(operating::RestoreArgs),
     /// What on this machine keeps placet from being worth what it could be
     Doctor,
     /// The configuration

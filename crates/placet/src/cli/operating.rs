@@ -218,3 +218,35 @@ One line break at the end is not part of the value.")]
         name: String,
     },
 }
+
+/// A backup to take, or to check.
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// The directory; new or empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Copy the keys too, into this other directory
+    #[arg(long, value_name = "OTHER_DIR", conflicts_with = "verify")]
+    pub(crate) keys: Option<PathBuf>,
+    /// Take nothing; check the backup that is there
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// A backup to restore.
+#[derive(Args, Debug)]
+#[group(id = "what", required = true, multiple = true, args = ["backup", "accept_rollback"])]
+pub(crate) struct RestoreArgs {
+    /// The backup's directory; it goes into the data directory, which has to be new or empty
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: Option<PathBuf>,
+    /// The directory that its keys were copied to
+    #[arg(long, value_name = "DIR", requires = "backup")]
+    pub(crate) keys: Option<PathBuf>,
+    /// Let a database that is behind its published ledger go on, as a new epoch of that ledger
+    #[arg(long, conflicts_with = "backup")]
+    pub(crate) accept_rollback: bool,
+    /// Do not ask
+    #[arg(long, short = 'y', requires = "accept_rollback")]
+    pub(crate) yes: bool,
+}

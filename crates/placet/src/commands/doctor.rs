@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 use placet_api::admin::{AgentDocument, PersonDocument, PolicyDocument, SecretDocument, StatusDocument};
@@ -20,6 +21,8 @@ use serde::Serialize;
 use super::audit::LOG_DIR;
 use super::block_on;
 use crate::admin::Admin;
+use crate::agent_users::{self, AgentUsers};
+use crate::backup;
 use crate::config::{self, Config, ConfigArgs};
 use crate::exit::{Exit, Failure};
 use crate::machine::SystemClock;
@@ -31,6 +34,12 @@ const DISK_LOW: u64 = 1 << 30;
 const DISK_EMPTY: u64 = 100 << 20;
 /// What placet itself allows the clock to be behind the last entry.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(2);
+
+/// A backup that is older than this misses more than a week.
+const BACKUP_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Fewer are not enough for every connection that the doors accept.
+const OPEN_FILES_LOW: u64 = 16 * 1024;
 
 /// How something is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -83,6 +92,9 @@ pub(crate) fn run(args: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
     data_directory(&config, &mut checks);
     disk(&config.dir, &mut checks);
     clock(&config.dir, &mut checks);
+    open_files(&mut checks);
+    agents_users(&config, &mut checks);
+    backups(&config.dir, &mut checks);
     doors(&config, &mut checks);
     block_on(async {
         running(&config, &mut checks).await;
@@ -122,8 +134,68 @@ fn data_directory(config: &Config, checks: &mut Checks) {
     for entry in fs::read_dir(&keys).into_iter().flatten().flatten() {
         private(&entry.path(), "keys", checks);
     }
-    if let Some(root_key) = &config.root_key_file {
-        private(root_key, "root key", checks);
+    parents(dir, checks);
+    match &config.root_key_file {
+        Some(root_key) => {
+            private(root_key, "root key", checks);
+            parents(root_key, checks);
+        }
+        None => {
+            let said = "lies beside the data that it opens: whoever takes this disk can read everything";
+            checks.ok("root key", format!("{said}; PLACET_ROOT_KEY_FILE keeps it elsewhere"));
+        }
+    }
+}
+
+/// Whoever may write to a directory above may put another one in its place.
+fn parents(path: &Path, checks: &mut Checks) {
+    match backup::place::open_parent(path) {
+        Ok(None) => checks.ok("parents", format!("nobody else can swap {}", path.display())),
+        Ok(Some((parent, why))) => checks.fail(
+            "parents",
+            format!("{} {why}: somebody else could swap {}", parent.display(), path.display()),
+            "Move it below directories that only root and placet's user can change.",
+        ),
+        Err(error) => checks.warn("parents", format!("{}: {error}", path.display()), "Look at them by hand."),
+    }
+}
+
+/// Every connection is an open file, and so are the database and each program's pipes.
+fn open_files(checks: &mut Checks) {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, hard)) if hard < OPEN_FILES_LOW => checks.warn(
+            "open files",
+            format!("at most {hard} for each process"),
+            "Raise the hard limit: LimitNOFILE=16384 in its systemd unit, or ulimit -Hn.",
+        ),
+        Ok((_, hard)) => checks.ok("open files", format!("up to {hard} for each process")),
+        Err(error) => checks.warn("open files", error.to_string(), "Look at it by hand."),
+    }
+}
+
+/// What the users of agents could reach without placet.
+fn agents_users(config: &Config, checks: &mut Checks) {
+    let users = AgentUsers::resolve(&config.agent_users);
+    for (name, uid) in users.iter() {
+        let check = format!("agent user {name}");
+        let groups = agent_users::root_groups(name);
+        match uid {
+            None => checks.warn(&check, "is not known on this machine", "Correct agents.os_users."),
+            Some(0) => {
+                checks.fail(&check, "is root, which nothing is kept from", "Run agents as another user.")
+            }
+            Some(uid) if uid == geteuid().as_raw() => checks.fail(
+                &check,
+                "is placet's own user: it reads the keys and needs no approval",
+                "Run placet and agents as two users.",
+            ),
+            Some(_) if !groups.is_empty() => checks.fail(
+                &check,
+                format!("is in {}, so it can become root", groups.join(", ")),
+                "Take it out of these groups.",
+            ),
+            Some(_) => checks.ok(&check, "is neither root nor placet's user"),
+        }
     }
 }
 
@@ -195,6 +267,24 @@ fn clock(dir: &Path, checks: &mut Checks) {
     }
 }
 
+/// What was written since the last backup is lost with the disk.
+fn backups(dir: &Path, checks: &mut Checks) {
+    if !dir.join("placet.db").exists() {
+        return;
+    }
+    let hint = "placet backup /another/disk/placet-backup, and keep its keys apart";
+    let Some(last) = backup::last_taken(dir) else {
+        return checks.warn("backup", "none was taken with `placet backup`", hint);
+    };
+    let said = format!("the last one was taken at {}, to {}", last.taken_at, last.directory.display());
+    let age = Timestamp::parse(&last.taken_at).map(|at| SystemClock.now().since(at));
+    if age.is_ok_and(|age| age <= BACKUP_AGE_MAX) {
+        checks.ok("backup", said);
+    } else {
+        checks.warn("backup", said, hint);
+    }
+}
+
 fn doors(config: &Config, checks: &mut Checks) {
     for (name, door) in [("agents' door", &config.agents), ("reviewers' door", &config.reviewers)] {
         let reach = match &door.public_url {
@@ -234,6 +324,19 @@ async fn running(config: &Config, checks: &mut Checks) {
             checks.fail("placet", format!("is not ready: {reason}"), "Look at its log.");
         }
     }
+    if let Some(log) = &status.log {
+        checks.ok(
+            "ledger",
+            format!("{} with {} entries, the last at {}", log.origin, log.entries, log.last_entry),
+        );
+        if log.epoch > 1 {
+            let said = format!(
+                "it is epoch {}: a restored database went on beside a log that was published further",
+                log.epoch
+            );
+            checks.warn("ledger", said, "Keep the older log with its key: auditors need both.");
+        }
+    }
     match &status.operator.person {
         Some(person) => checks.ok("you", format!("user {} is {person}", status.operator.uid)),
         None => checks.warn(
@@ -258,7 +361,16 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
     let secrets: Vec<SecretDocument> = admin.get(&["secrets"]).await?;
     let files = BundleFiles::new(policy.files.into_iter().map(|(path, text)| (path, text.into_bytes())));
     let bundle = match Bundle::load(&files) {
-        Ok(loaded) => loaded.bundle,
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                checks.warn(
+                    "policy",
+                    warning.to_string(),
+                    "`placet policy check` on the bundle's directory says more.",
+                );
+            }
+            loaded.bundle
+        }
         Err(_) => {
             checks.fail(
                 "policy",
@@ -275,7 +387,15 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
     reviewers(&bundle, &people, &agents, checks);
     match RunnerConfig::parse(bundle.runner_toml().unwrap_or_default()) {
         Ok(runner) => {
-            who_executes(config.run_as.as_ref().unwrap_or(&runner.run_as), checks);
+            let run_as = config.run_as.as_ref().unwrap_or(&runner.run_as);
+            match AgentUsers::resolve(&config.agent_users).shared(run_as) {
+                Some(why) => checks.fail(
+                    "runner",
+                    format!("no commands run: {why}"),
+                    "Name a user for run_as that is nobody else's: useradd --system placet-runner",
+                ),
+                None => who_executes(run_as, checks),
+            }
             programs(&runner, &secrets, checks);
         }
         Err(error) => {
@@ -411,6 +531,31 @@ mod tests {
         who_executes(&RunAs::DangerSameUser, &mut checks);
         assert_eq!(checks.0[0].state, State::Fail);
         assert!(checks.0[0].said.contains("can do without placet"));
+    }
+
+    #[test]
+    fn a_data_directory_that_others_could_swap_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("open").join("data");
+        fs::create_dir_all(&inner).unwrap();
+        for (mode, state) in [(0o755, State::Ok), (0o777, State::Fail), (0o1777, State::Ok)] {
+            fs::set_permissions(dir.path().join("open"), fs::Permissions::from_mode(mode)).unwrap();
+            let mut checks = Checks::default();
+            parents(&inner, &mut checks);
+            assert_eq!(checks.0[0].state, state, "{mode:o}: {:?}", checks.0);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_root_fails() {
+        let mut config = Config::of(
+            &config::Settings::read(&ConfigArgs::default(), &config::Environment::default()).unwrap(),
+        )
+        .unwrap();
+        config.agent_users = vec!["root".into(), "no-such-user".into()];
+        let mut checks = Checks::default();
+        agents_users(&config, &mut checks);
+        assert_eq!(checks.0.iter().map(|check| check.state).collect::<Vec<_>>(), [State::Fail, State::Warn]);
     }
 
     #[test]

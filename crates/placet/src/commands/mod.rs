@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod backups;
 mod bundle;
 mod doctor;
 mod export;
@@ -20,7 +21,7 @@ mod run;
 mod search;
 mod secrets;
 mod settings;
-mod trail;
+pub(crate) mod trail;
 mod waiting;
 
 use std::future::Future;
@@ -69,6 +70,8 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Command::Policy(command) => policy::run(command, &config, output),
         Command::Audit(command) => audit::run(command, &config, output),
+        Command::Backup(args) => backups::backup(args, &config, output),
+        Command::Restore(args) => backups::restore(args, &config, output),
         Command::Doctor => doctor::run(&config, output),
         Command::Config(ConfigCommand::Check) => settings::check(&config, output),
         Command::Openapi { door } => output::data(openapi(door).as_bytes()).map(|()| Exit::Done),

@@ -31,6 +31,8 @@ fn broken<T>(why: impl Into<String>) -> Result<T, Broken> {
 /// One entry, as far as it can be read in clear.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
+    /// The log that it was written for.
+    log: String,
     /// When.
     pub(crate) time: Timestamp,
     /// What.
@@ -54,8 +56,18 @@ const MEMBERS: [&str; 12] =
     ["v", "log", "id", "time", "kind", "action", "verdict", "bundle", "request", "ref", "_sd", "_sd_alg"];
 
 impl Entry {
-    /// Reads an entry of this log.
+    /// Reads an entry of this log, or of an epoch of it that has ended.
     pub(crate) fn read(bytes: &[u8], log: &str) -> Result<Self, Broken> {
+        let entry = Entry::read_any(bytes)?;
+        let ((first, last), (other, epoch)) = (epoch_of(log), epoch_of(&entry.log));
+        if other != first || epoch > last {
+            return broken(format!("it names another log than {log}"));
+        }
+        Ok(entry)
+    }
+
+    /// Reads an entry, of whatever log.
+    fn read_any(bytes: &[u8]) -> Result<Self, Broken> {
         let value = Value::parse(bytes).map_err(|error| Broken(format!("it is not JSON: {error}")))?;
         if value.canonical().as_bytes() != bytes {
             return broken("it is not in canonical form");
@@ -77,9 +89,6 @@ impl Entry {
         if members.get("v") != Some(&Value::integer(1)) {
             return broken("its version is not 1");
         }
-        if must("log")? != log {
-            return broken(format!("it names another log than {log}"));
-        }
         EntryId::parse(must("id")?).map_err(|error| Broken(error.to_string()))?;
         let request =
             text("request")?.map(RequestId::parse).transpose().map_err(|error| Broken(error.to_string()))?;
@@ -88,6 +97,7 @@ impl Entry {
             .transpose()
             .map_err(|error| Broken(error.to_string()))?;
         Ok(Entry {
+            log: must("log")?.to_owned(),
             time: Timestamp::parse(must("time")?).map_err(|error| Broken(error.to_string()))?,
             kind: match Kind::parse(must("kind")?) {
                 Some(kind) => kind,
@@ -128,6 +138,12 @@ fn commitments(members: &BTreeMap<String, Value>) -> Result<Vec<String>, Broken>
     }
 }
 
+/// The origin of a log's first epoch, and which epoch this is.
+fn epoch_of(origin: &str) -> (&str, u32) {
+    let later = origin.rsplit_once("/e").and_then(|(first, epoch)| Some((first, epoch.parse().ok()?)));
+    later.filter(|(_, epoch)| *epoch > 1).unwrap_or((origin, 1))
+}
+
 /// Where a request stands, as its entries tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -155,6 +171,8 @@ struct Trail {
 #[derive(Debug)]
 pub(crate) struct Rules {
     log: String,
+    /// Where the last entry stood, and of which epoch it was.
+    place: Option<(u64, u32)>,
     now: Timestamp,
     requests: HashMap<RequestId, Trail>,
     kinds: BTreeMap<Kind, u64>,
@@ -163,7 +181,13 @@ pub(crate) struct Rules {
 impl Rules {
     /// The rules of this log, before its first entry.
     pub(crate) fn of(log: &str) -> Self {
-        Rules { log: log.to_owned(), now: Timestamp::EPOCH, requests: HashMap::new(), kinds: BTreeMap::new() }
+        Rules {
+            log: log.to_owned(),
+            place: None,
+            now: Timestamp::EPOCH,
+            requests: HashMap::new(),
+            kinds: BTreeMap::new(),
+        }
     }
 
     /// How many entries of each kind there were.
@@ -179,6 +203,7 @@ impl Rules {
     /// Takes the next entry in.
     pub(crate) fn take(&mut self, index: u64, bytes: &[u8]) -> Result<Entry, Broken> {
         let entry = Entry::read(bytes, &self.log)?;
+        self.belongs(index, &entry)?;
         if entry.time < self.now {
             return broken(format!("time goes back from {} to {}", self.now, entry.time));
         }
@@ -195,6 +220,24 @@ impl Rules {
             None => {}
         }
         Ok(entry)
+    }
+
+    /// An epoch that began after a restored database begins with the entries of those before it. Its own first entry
+    /// says so, and the last epoch's name is that of the log.
+    fn belongs(&mut self, index: u64, entry: &Entry) -> Result<(), Broken> {
+        let (_, epoch) = epoch_of(&entry.log);
+        let (follows, present) = match self.place {
+            None => (index == 0, 1),
+            Some((before, epoch)) => (before.checked_add(1) == Some(index), epoch),
+        };
+        let fits = match (entry.kind, follows) {
+            (Kind::LogRestored, true) => present.checked_add(1) == Some(epoch),
+            (_, true) => epoch == present,
+            // Entries of single requests: those between them are not here.
+            (_, false) => epoch >= present,
+        };
+        self.place = Some((index, epoch));
+        if fits { Ok(()) } else { broken("it is of another epoch of the log than it may be") }
     }
 
     fn follow(&mut self, index: u64, request: RequestId, entry: &Entry) -> Result<(), Broken> {
@@ -326,6 +369,45 @@ mod tests {
         draft.request = Some(RequestId::from_bytes([9; 16]));
         draft.verdict = verdict;
         draft.seal(EntryId::from_bytes([3; 16]), &Sevens).entry(place).unwrap()
+    }
+
+    /// Entries that belong to no request, of these epochs; the indices are given.
+    fn epochs(log: &str, steps: &[(u64, Kind, &str)]) -> Result<(), String> {
+        let mut rules = Rules::of(log);
+        for (index, kind, of) in steps {
+            let place = Place { log: of, time: Timestamp::EPOCH, previous: None };
+            let entry = Draft::new(*kind).seal(EntryId::from_bytes([3; 16]), &Sevens).entry(place).unwrap();
+            rules.take(*index, &entry).map_err(|error| format!("{index}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_epoch_begins_with_the_entry_that_says_so_and_never_otherwise() {
+        use Kind::{CapReached, LogRestored};
+        let (one, two, three) = ("placet.example/l", "placet.example/l/e2", "placet.example/l/e3");
+        for (log, steps) in [
+            (one, vec![(0, CapReached, one), (1, CapReached, one)]),
+            (two, vec![(0, CapReached, one), (1, LogRestored, two), (2, CapReached, two)]),
+            (three, vec![(0, CapReached, one), (1, LogRestored, two), (2, LogRestored, three)]),
+            // The entries of single requests, with gaps between them.
+            (three, vec![(4, CapReached, one), (9, CapReached, two), (12, CapReached, three)]),
+        ] {
+            assert_eq!(epochs(log, &steps), Ok(()), "{log} {steps:?}");
+        }
+        for (log, steps) in [
+            (one, vec![(0, CapReached, "placet.example/other")]),
+            (one, vec![(0, CapReached, two)]),
+            (two, vec![(0, CapReached, two)]),
+            (two, vec![(0, CapReached, one), (1, CapReached, two)]),
+            (two, vec![(0, CapReached, one), (1, LogRestored, one)]),
+            (two, vec![(0, CapReached, one), (1, LogRestored, two), (2, CapReached, one)]),
+            (three, vec![(0, CapReached, one), (1, LogRestored, three)]),
+            (three, vec![(9, CapReached, two), (12, CapReached, one)]),
+            (two, vec![(0, CapReached, one), (1, LogRestored, "placet.example/other/e2")]),
+        ] {
+            assert!(epochs(log, &steps).is_err(), "{log} {steps:?}");
+        }
     }
 
     #[test]

@@ -90,6 +90,14 @@ pub(crate) const KEYS: &[Key] = &[
          `agents.listen` is not on loopback, and then `https`.",
     ),
     key(
+        "agents.os_users",
+        Kind::Text,
+        None,
+        "The operating system's users that agents run as on this machine, separated by commas. placet then executes no \
+         command as one of them, and none as another user while one of them is root or placet's own; `placet doctor` \
+         looks at what they can reach.",
+    ),
+    key(
         "reviewers.listen",
         Kind::Address,
         Some("127.0.0.1:7070"),

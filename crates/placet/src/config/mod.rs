@@ -10,13 +10,13 @@
 mod keys;
 mod settings;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use placet_gateway::runner::config::RunAs;
 use placet_ledger::KeyName;
+use placet_server::PublicUrl;
 
 pub(crate) use keys::{KEYS, VARIABLES};
 pub(crate) use settings::{Environment, Origin, Settings};
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) reviewers: Door,
     /// This process as a gateway.
     pub(crate) gateway: Gateway,
+    /// The operating system's users that agents run as, as far as that was said.
+    pub(crate) agent_users: Vec<String>,
     /// The ledger.
     pub(crate) log: Log,
     /// Who executes, if this machine overrides the bundle.
@@ -58,72 +60,7 @@ pub(crate) struct Door {
 impl Door {
     /// How it is reached, once it is bound to this port.
     pub(crate) fn url(&self, bound: SocketAddr) -> PublicUrl {
-        self.public_url.clone().unwrap_or_else(|| PublicUrl(format!("http://localhost:{}", bound.port())))
-    }
-}
-
-/// Scheme, host name and perhaps a port; no path and no slash at the end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct PublicUrl(String);
-
-impl PublicUrl {
-    fn parse(text: &str) -> Result<Self, String> {
-        let text = text.strip_suffix('/').unwrap_or(text);
-        let (scheme, authority) =
-            text.split_once("://").ok_or("write the scheme too: http:// or https://")?;
-        if !matches!(scheme, "http" | "https") {
-            return Err("the scheme is http or https".to_owned());
-        }
-        let numbers = "write a host name: browsers bind sessions and passkeys to names, not to IP addresses";
-        if authority.starts_with('[') {
-            return Err(numbers.to_owned());
-        }
-        let (host, port) = match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        };
-        if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-            return Err("the port is a number from 1 to 65535".to_owned());
-        }
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        };
-        if host.len() > 253 || !host.split('.').all(label) {
-            return Err(
-                "write a host name in lower case and no path, like https://placet.example.com".to_owned()
-            );
-        }
-        // Names whose last label is a number are IPv4 addresses to every browser.
-        if host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(numbers.to_owned());
-        }
-        Ok(PublicUrl(text.to_owned()))
-    }
-
-    /// The whole of it.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The host name, and the port if one is written: what the `Host` header says.
-    pub(crate) fn authority(&self) -> &str {
-        self.0.split_once("://").map_or("", |(_, authority)| authority)
-    }
-
-    /// Whether it is reached over TLS.
-    pub(crate) fn is_https(&self) -> bool {
-        self.0.starts_with("https://")
-    }
-}
-
-impl fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.public_url.clone().unwrap_or_else(|| PublicUrl::localhost(bound.port()))
     }
 }
 
@@ -199,6 +136,16 @@ pub(crate) enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Somebody else may have written the file.
+    #[error(
+        "trust {}: {why}; if you mean it, name it with --config", path.display()
+    )]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file is not TOML.
     #[error("read {}: it is not TOML", path.display())]
     Toml {
@@ -267,13 +214,8 @@ impl Config {
             agents: door(settings, "agents.listen", "agents.public_url")?,
             reviewers: door(settings, "reviewers.listen", "reviewers.public_url")?,
             gateway: gateway(settings)?,
-            log: Log {
-                origin: settings.parsed("log.origin", |text| {
-                    KeyName::parse(text)
-                        .map_err(|_| "write 1 to 255 visible bytes without spaces or +".to_owned())
-                })?,
-                public: settings.flag("log.public")?,
-            },
+            agent_users: settings.optional("agents.os_users", user_names)?.unwrap_or_default(),
+            log: Log { origin: settings.parsed("log.origin", origin)?, public: settings.flag("log.public")? },
             run_as: run_as(settings)?,
             limits: Limits {
                 calls_per_minute: settings.count("limits.calls_per_minute")?,
@@ -339,8 +281,7 @@ impl Config {
 }
 
 fn is_localhost(url: &PublicUrl) -> bool {
-    let host = url.authority().split(':').next().unwrap_or_default();
-    host == "localhost" || host.ends_with(".localhost")
+    url.host() == "localhost" || url.host().ends_with(".localhost")
 }
 
 fn door(settings: &Settings, listen: &str, public_url: &str) -> Result<Door, ConfigError> {
@@ -348,7 +289,8 @@ fn door(settings: &Settings, listen: &str, public_url: &str) -> Result<Door, Con
         listen: settings.parsed(listen, |text| {
             text.parse().map_err(|_| format!("write {}", keys::Kind::Address.expected()))
         })?,
-        public_url: settings.optional(public_url, PublicUrl::parse)?,
+        public_url: settings
+            .optional(public_url, |text| PublicUrl::parse(text).map_err(|error| error.rule().to_owned()))?,
     })
 }
 
@@ -366,6 +308,24 @@ fn gateway(settings: &Settings) -> Result<Gateway, ConfigError> {
         })?,
         dir: settings.parsed("gateway.dir", |text| named(text, "a directory"))?.into(),
     })
+}
+
+fn user_names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err("name users of the operating system, separated by commas".to_owned());
+    }
+    Ok(names)
+}
+
+/// The name of a log's first epoch. Those of later ones end in `/e2` and so on, so this one does not.
+fn origin(text: &str) -> Result<KeyName, String> {
+    if text.rsplit_once("/e").is_some_and(|(_, epoch)| epoch.parse::<u32>().is_ok()) {
+        return Err("choose a name that does not end like an epoch's, /e2".to_owned());
+    }
+    // Room for the end of a later epoch's name.
+    let name = KeyName::parse(text).ok().filter(|_| text.len() <= 240);
+    name.ok_or_else(|| "write 1 to 240 visible bytes without spaces or +".to_owned())
 }
 
 fn run_as(settings: &Settings) -> Result<Option<RunAs>, ConfigError> {
@@ -400,7 +360,7 @@ mod tests {
         let config = read("", &[]).unwrap();
         assert_eq!(config.dir, PathBuf::from("./placet-data"));
         assert_eq!(config.agents.listen.to_string(), "127.0.0.1:7071");
-        assert_eq!(config.reviewers.url(config.reviewers.listen).as_str(), "http://localhost:7070");
+        assert_eq!(config.reviewers.url(config.reviewers.listen).to_string(), "http://localhost:7070");
         assert_eq!((config.trusted_proxy, config.log.public, config.run_as), (false, false, None));
         assert_eq!(config.lifetimes.token, Duration::from_secs(90 * 24 * 60 * 60));
     }
@@ -485,7 +445,10 @@ mod tests {
         let file = "trusted_proxy = true\n[agents]\nlisten = '0.0.0.0:0'\npublic_url = 'https://agents.example.com/'\n";
         let config = read(file, &[]).unwrap();
         let url = config.agents.url(config.agents.listen);
-        assert_eq!((url.as_str(), url.authority()), ("https://agents.example.com", "agents.example.com"));
+        assert_eq!(
+            (url.to_string().as_str(), url.host()),
+            ("https://agents.example.com", "agents.example.com")
+        );
     }
 
     #[test]
@@ -495,6 +458,24 @@ mod tests {
             let error = read("", &[(&key.variable(), "")]).unwrap_err().to_string();
             assert!(error.contains(key.name) && error.contains(&key.variable()), "{error}");
         }
+    }
+
+    #[test]
+    fn the_users_of_agents_are_named_by_commas() {
+        assert_eq!(read("agents.os_users = 'claude, ci'", &[]).unwrap().agent_users, ["claude", "ci"]);
+        assert!(
+            read("agents.os_users = 'claude,,ci'", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("separated by commas")
+        );
+    }
+
+    #[test]
+    fn a_first_log_is_not_named_like_a_later_epoch() {
+        let error = read("log.origin = 'placet.example/ledger/e2'", &[]).unwrap_err();
+        assert!(error.to_string().contains("epoch"), "{error}");
+        assert!(read("log.origin = 'placet.example/east'", &[]).is_ok());
     }
 
     #[test]

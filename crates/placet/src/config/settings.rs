@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,6 +92,9 @@ impl Settings {
     /// A file that was named must be there; the one in the working directory may be.
     fn take_file(&mut self, named: Option<&Path>) -> Result<(), ConfigError> {
         let path = named.unwrap_or(Path::new("placet.toml"));
+        if named.is_none() {
+            refuse_foreign(path)?;
+        }
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -207,6 +211,32 @@ impl Settings {
         let origin = self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
         ConfigError::Value { key: key.to_owned(), origin, rule: rule.to_owned() }
     }
+}
+
+/// The file of the working directory was named by nobody. An agent may have filled that directory, so what others could
+/// have written there is not believed.
+fn refuse_foreign(path: &Path) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::File { path: path.to_owned(), source };
+    let foreign = |why: String| ConfigError::Foreign { path: path.to_owned(), why };
+    let ours = nix::unistd::geteuid().as_raw();
+    // The link itself, and what it leads to.
+    let link = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(source)),
+    };
+    for found in [link, path.metadata().map_err(failed)?] {
+        if found.uid() != ours && found.uid() != 0 {
+            return Err(foreign(format!("it belongs to user {}, and you are user {ours}", found.uid())));
+        }
+        if found.mode() & 0o002 != 0 && !found.is_symlink() {
+            return Err(foreign(format!(
+                "it has mode {:04o}, which lets everybody write",
+                found.mode() & 0o7777
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A leap year: whatever should live longer should be renewed.

@@ -15,11 +15,13 @@ mod people;
 mod postgres;
 
 mod audit;
+mod backup;
 mod cli;
 mod commands;
 mod doors;
 mod example;
 mod export;
+mod foreign;
 mod gateway;
 mod hostile;
 mod http;

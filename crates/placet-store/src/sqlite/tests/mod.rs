@@ -1,5 +1,6 @@
 //! What is particular to the embedded store. What every store must do is the conformance suite.
 
+mod copies;
 mod damage;
 mod process;
 mod secrecy;
