@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::exec::{Failure, Machine, Result, say};
 
-/// The Python implementation of the log's formats that our ledger is checked against. It asks for Python 3.12 and
-/// runs on Debian 12's 3.11.
-const PYTHON_VERIFIER: (&str, &str) = ("aics-tlog", "0.2.1");
+/// What judges us in Python: the log's formats, which asks for Python 3.12 and runs on Debian 12's 3.11, and the OpenAPI
+/// documents of both doors.
+const PYTHON_JUDGES: [(&str, &str); 2] = [("aics-tlog", "0.2.1"), ("schemathesis", "4.32.5")];
 
 /// The oldest Node whose test runner the browser tests use.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -26,7 +26,7 @@ struct DebianPackage {
     is_there: fn(&Machine) -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 5] = [
+const DEBIAN_PACKAGES: [DebianPackage; 7] = [
     DebianPackage { name: "chromium", is_there: |_| Path::new("/usr/bin/chromium").exists() },
     DebianPackage { name: "postgresql", is_there: |_| postgresql_server().is_some() },
     DebianPackage {
@@ -37,6 +37,9 @@ const DEBIAN_PACKAGES: [DebianPackage; 5] = [
         name: "golang-golang-x-mod-dev",
         is_there: |_| Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb").exists(),
     },
+    // System calls that fail, and a clock that jumps, for the tests of hostile surroundings.
+    DebianPackage { name: "strace", is_there: |_| Path::new("/usr/bin/strace").exists() },
+    DebianPackage { name: "faketime", is_there: |_| Path::new("/usr/bin/faketime").exists() },
     DebianPackage {
         name: "python3-venv",
         is_there: |machine| {
@@ -153,17 +156,17 @@ fn node_major(version: &str) -> Option<u32> {
 fn python_environment(machine: &Machine) -> Result<()> {
     let python = machine.path("target/venv/bin/python");
     let python = python.to_string_lossy();
-    let (package, version) = PYTHON_VERIFIER;
-    let probe =
-        format!("import importlib.metadata as m, sys; sys.exit(m.version('{package}') != '{version}')");
+    let wanted = PYTHON_JUDGES.map(|(package, version)| format!("{package}=={version}"));
+    let versions = PYTHON_JUDGES.map(|(package, version)| format!("m.version('{package}') == '{version}'"));
+    let probe = format!("import importlib.metadata as m, sys; sys.exit(not ({}))", versions.join(" and "));
     if machine.succeeds(machine.command(&python).args(["-c", &probe])) {
         return Ok(());
     }
-    say(&format!("making target/venv with {package} {version}"));
+    say(&format!("making target/venv with {}", wanted.join(" ")));
     machine.run(machine.command("python3").args(["-m", "venv", "--clear", "target/venv"]))?;
     let options =
         ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--ignore-requires-python"];
-    machine.run(machine.command(&python).args(options).arg(format!("{package}=={version}")))
+    machine.run(machine.command(&python).args(options).args(wanted))
 }
 
 fn browser_modules(machine: &Machine) -> Result<()> {

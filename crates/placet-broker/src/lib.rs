@@ -20,6 +20,7 @@ pub mod card;
 pub mod directory;
 mod drafts;
 mod ended;
+mod erasure;
 pub mod error;
 pub mod execution;
 pub mod explain;

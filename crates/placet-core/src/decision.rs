@@ -89,7 +89,7 @@ pub enum ForbidReason {
     NobodyCanApprove(RoleName),
     /// The action is not in the schema, or not for this principal or resource type.
     UnknownAction,
-    /// The resource, or an entity of the context, is not known.
+    /// The resource, or an entity of the context, is not known: its name, as people may see it.
     UnknownEntity(String),
     /// The call's facts do not fit the schema, or the mapping now says something else than what was reviewed.
     BadFacts(String),
@@ -131,9 +131,8 @@ impl ForbidReason {
             ForbidReason::UnknownAction => {
                 "The active policy does not know this action for this resource.".to_owned()
             }
-            ForbidReason::UnknownEntity(name) => {
-                format!("{} is not known to the active policy.", crate::text::visible(name))
-            }
+            // Already visible: a second time, its escapes would be escaped, and nobody could read the name.
+            ForbidReason::UnknownEntity(name) => format!("{name} is not known to the active policy."),
             ForbidReason::BadFacts(what) => crate::text::visible(what),
             ForbidReason::ChainBroken => {
                 "Someone in the chain of this request may not act any more.".to_owned()

@@ -404,7 +404,8 @@ fn because(rules: &[&Rule]) -> Vec<Because> {
 
 /// The few entities that one evaluation sees.
 pub(crate) fn slice(entities: impl IntoIterator<Item = Entity>) -> Result<Entities, ForbidReason> {
-    Entities::from_entities(entities, None).map_err(|error| ForbidReason::UnknownEntity(error.to_string()))
+    Entities::from_entities(entities, None)
+        .map_err(|error| ForbidReason::UnknownEntity(placet_core::text::visible(&error.to_string())))
 }
 
 pub(crate) fn erring_policy(error: &cedar_policy::AuthorizationError) -> String {

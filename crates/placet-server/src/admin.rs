@@ -55,11 +55,13 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/people", get(people).post(add_person))
         .route("/admin/v1/people/{who}/invite", post(invite))
         .route("/admin/v1/people/{who}/disable", post(disable_person))
+        .route("/admin/v1/people/{who}/erase", post(erase_person))
         .route("/admin/v1/people/{who}/tokens", get(tokens).post(mint_token))
         .route("/admin/v1/tokens/{id}", delete(revoke_token))
         .route("/admin/v1/login", post(login))
         .route("/admin/v1/agents", get(agents).post(add_agent))
         .route("/admin/v1/agents/{which}/revoke", post(revoke_agent))
+        .route("/admin/v1/agents/{which}/erase", post(erase_agent))
         .route("/admin/v1/agents/{which}/rotate", post(rotate_agent))
         .route("/admin/v1/peps", get(peps).post(add_pep))
         .route("/admin/v1/peps/{which}/revoke", post(revoke_pep))
@@ -191,6 +193,16 @@ async fn disable_person(
     Ok(Json(person_document(&app.broker.disable_person(&operator, &who).await?)))
 }
 
+async fn erase_person(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(who): Path<String>,
+    request: Request,
+) -> Outcome<Json<PersonDocument>> {
+    read_nothing(request).await?;
+    Ok(Json(person_document(&app.broker.erase_person(&operator, &who).await?)))
+}
+
 async fn tokens(State(app): State<App>, Path(who): Path<String>) -> Outcome<Json<Vec<TokenDocument>>> {
     let tokens = app.broker.tokens_of(&who).await?;
     Ok(Json(tokens.iter().map(|token| token_document(token, None)).collect()))
@@ -264,6 +276,18 @@ async fn revoke_agent(
 ) -> Outcome<Json<AgentDocument>> {
     read_nothing(request).await?;
     let agent = app.broker.revoke_agent(&operator, &which).await?;
+    let directory = app.broker.directory().await?;
+    Ok(Json(agent_document(&agent, &directory)))
+}
+
+async fn erase_agent(
+    State(app): State<App>,
+    Extension(operator): Extension<Operator>,
+    Path(which): Path<String>,
+    request: Request,
+) -> Outcome<Json<AgentDocument>> {
+    read_nothing(request).await?;
+    let agent = app.broker.erase_agent(&operator, &which).await?;
     let directory = app.broker.directory().await?;
     Ok(Json(agent_document(&agent, &directory)))
 }

@@ -89,7 +89,12 @@ async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> 
     let method = request.method().clone();
     let span = tracing::info_span!("call", door = frame.door, call.id = %id.0, %method, route);
     let began = Instant::now();
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = if crate::query::is_text(request.uri().path()) {
+        next.run(request).instrument(span.clone()).await
+    } else {
+        // No name of ours is like that. The router would say so in words of its own.
+        Failure::not_found().into_response()
+    };
     let (status, took) = (response.status(), began.elapsed());
     frame.metrics.called(frame.door, &method, status, took);
     span.in_scope(|| tracing::info!(status = status.as_u16(), took_ms = took.as_millis() as u64, "answered"));

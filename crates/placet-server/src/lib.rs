@@ -23,6 +23,7 @@ mod failure;
 mod frame;
 mod gate;
 mod health;
+mod idle;
 mod metrics;
 mod openapi;
 mod overview;
@@ -32,6 +33,8 @@ mod query;
 mod reviewers;
 mod seats;
 mod serve;
+#[cfg(feature = "test-support")]
+pub mod test_support;
 mod timeline;
 
 pub use agents::agents_door;

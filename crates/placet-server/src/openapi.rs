@@ -4,11 +4,23 @@ use placet_api::command::{Blob, CommandIntake, Run};
 use placet_api::problem::Problem;
 use placet_api::request::RequestDocument;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 use crate::agents::{events, pep, requests};
 use crate::audit;
 use crate::reviewers::{api, log};
+
+/// One event of a stream, as the browser's `EventSource` gives it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described: axum writes events")]
+pub(crate) struct ServerSentEvent {
+    /// What kind of event
+    event: String,
+    /// What to continue after: it goes into `Last-Event-ID`
+    id: Option<String>,
+    /// What happened
+    data: String,
+}
 
 /// The agents' door as OpenAPI, pretty-printed JSON.
 pub fn openapi_agents() -> String {
@@ -162,7 +174,12 @@ impl Modify for AgentToken {
     tag = "commands",
     params(("sha256" = String, Path, description = "SHA-256 of the content, 64 lower-case hexadecimal digits")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "At most 256 MiB"),
-    responses((status = 200, description = "It is there", body = Blob), AgentsProblems),
+    responses(
+        (status = 201, description = "It is there now", body = Blob),
+        (status = 200, description = "It was there already", body = Blob),
+        (status = 422, description = "The bytes have another digest: `other_bytes`", content_type = "application/problem+json", body = Problem),
+        AgentsProblems,
+    ),
 )]
 #[expect(dead_code, reason = "only described: the command enforcement point serves it")]
 fn put_blob() {}
@@ -230,6 +247,7 @@ fn cancel_command() {}
     ),
     responses(
         (status = 200, description = "Frames", content_type = "application/vnd.placet.frames", body = Vec<u8>),
+        (status = 410, description = "It was read to its end, or kept long enough: `output_gone`", content_type = "application/problem+json", body = Problem),
         AgentsProblems,
     ),
 )]

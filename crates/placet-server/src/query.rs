@@ -115,6 +115,11 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Whether a path is UTF-8 in percent-encoding.
+pub(crate) fn is_text(path: &str) -> bool {
+    decoded(path).is_some()
+}
+
 /// Text as part of a query or path.
 pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -166,6 +171,7 @@ mod tests {
         for text in ["%ff", "%", "%4", "%+1", "%zz"] {
             assert_eq!(pairs(text), None, "{text}");
         }
+        assert!(is_text("/r/%C3%A9+") && !is_text("/r/%ff") && !is_text("/r/%"));
         for text in ["a b&c=d/é%", ""] {
             assert_eq!(pairs(&format!("k={}", encoded(text))), Some(vec![("k".into(), text.into())]));
         }

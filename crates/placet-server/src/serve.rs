@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -18,12 +21,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admin::Peer;
 use crate::app::App;
+use crate::idle::Idle;
 use crate::metrics::Metrics;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections at one time; beyond it new ones wait in the kernel's queue.
+    /// Open connections at one time; beyond it whoever has been silent longest makes room, and if all are in a call, new
+    /// ones wait in the kernel's queue.
     pub connections_max: usize,
     /// How long reading a call's head may take, and how long a connection may idle between calls.
     pub head_timeout: Duration,
@@ -249,26 +254,45 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// How often a full listener looks for somebody who makes room.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The part of serving that does not depend on what is listened to.
 struct AcceptLoop {
     name: &'static str,
     metrics: Arc<Metrics>,
     limits: Limits,
     seats: Arc<Semaphore>,
+    idle: Idle,
     graceful: GracefulShutdown,
 }
 
 impl AcceptLoop {
     fn new(name: &'static str, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let seats = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        AcceptLoop { name, metrics, limits, seats, graceful: GracefulShutdown::new() }
+        AcceptLoop {
+            name,
+            metrics,
+            limits,
+            seats,
+            idle: Idle::default(),
+            graceful: GracefulShutdown::new(),
+        }
     }
 
     /// A seat for the next connection; none when it is time to stop.
     async fn permit(&self, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            permit = self.seats.clone().acquire_owned() => permit.ok(),
-            _ = stop.wait_for(|stop| *stop) => None,
+        loop {
+            if let Ok(permit) = self.seats.clone().try_acquire_owned() {
+                return Some(permit);
+            }
+            self.idle.close_oldest();
+            tokio::select! {
+                permit = self.seats.clone().acquire_owned() => return permit.ok(),
+                _ = stop.wait_for(|stop| *stop) => return None,
+                // All were in a call. By now somebody may have fallen silent.
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
         }
     }
 
@@ -284,19 +308,30 @@ impl AcceptLoop {
         router: Router,
         permit: OwnedSemaphorePermit,
     ) {
+        let (place, doors) = (self.idle.accepted(), TowerToHyperService::new(router));
+        let calls = place.clone();
+        let serve_one = move |request: Request<Incoming>| {
+            let (call, answer) = (calls.call(), doors.call(request));
+            async move { answer.await.map(|response| call.answered(response)) }
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
             .max_headers(self.limits.headers_max)
             .max_header_size(self.limits.head_bytes_max)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(stream), service_fn(serve_one));
         let connection = self.graceful.watch(connection);
         let open = self.metrics.connections(self.name);
         let name = self.name;
         tokio::spawn(async move {
             open.iter().for_each(|gauge| gauge.inc());
-            if let Err(error) = connection.await {
-                tracing::debug!(listener = name, error = %error, "a connection broke");
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(listener = name, error = %error, "a connection broke");
+                    }
+                }
+                () = place.closed() => tracing::debug!(listener = name, "a silent connection made room"),
             }
             open.iter().for_each(|gauge| gauge.dec());
             drop(permit);

@@ -21,6 +21,7 @@ use placet_core::secret::Secret;
 use placet_core::time::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::keys::Subject;
 use crate::{
     ActiveBundle, Answer, Change, Commit, CommitError, Due, EntryFilter, Files, Load, LogHead, Overview,
     Receipt, Reindexed, RequestFilter, SearchFilter, SearchPage, SecretInfo, Store, StoredEntry,
@@ -220,6 +221,16 @@ impl Commit for Faulty {
             // It writes no entry and no state, so it is none of the commits that a script counts.
             self.meet(&Fault::None, Point::Before).await?;
             self.inner.reindex().await
+        })
+    }
+
+    fn erase(&self, subject: Subject) -> Answer<'_, Result<usize, CommitError>> {
+        Box::pin(async move {
+            let fault = self.next_fault();
+            self.meet(&fault, Point::Before).await?;
+            let answer = self.inner.erase(subject).await;
+            self.meet(&fault, Point::After).await?;
+            answer
         })
     }
 }

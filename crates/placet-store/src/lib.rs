@@ -225,6 +225,9 @@ pub trait Commit: Send + Sync {
     /// Makes the search index anew from the entries, compares it with the one there was, and answers from it from then
     /// on. Others may write and search meanwhile. It goes on if the caller leaves.
     fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>>;
+    /// Destroys every key of a subject, durably: nobody reads what they sealed any more, here or in a copy of the data.
+    /// Says how many there were. Whoever calls this has committed the entry that says so.
+    fn erase(&self, subject: keys::Subject) -> Answer<'_, Result<usize, CommitError>>;
 }
 
 /// A request as stored, with where its entries are.

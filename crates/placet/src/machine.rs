@@ -38,6 +38,14 @@ const LISTENERS: u64 = 3;
 /// Enough for the files of store, runner and uploads.
 const OTHER_FILES: u64 = 4096;
 
+/// How many connections each listener may have: as many as wanted, if the kernel grants the descriptors for them and for
+/// the files beside them.
+pub(crate) fn connections_max(wanted: u32) -> usize {
+    let granted = getrlimit(Resource::RLIMIT_NOFILE).map_or(OTHER_FILES, |(soft, _)| soft);
+    let each = granted.saturating_sub(OTHER_FILES.min(granted / 2)) / LISTENERS;
+    usize::try_from(u64::from(wanted).min(each).max(1)).unwrap_or(usize::MAX)
+}
+
 /// Before any key is read: no core file and no debugger of the same user shows it, and connections, so many of each
 /// listener, do not use up the descriptors that the store needs.
 pub(crate) fn close_to_others(connections: u32) -> io::Result<()> {

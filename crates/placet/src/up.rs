@@ -164,8 +164,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
 
-    // Where the machine cannot count so far, there are fewer to be had anyway.
-    let connections_max = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
+    let connections_max = machine::connections_max(config.limits.connections);
     let limits = Limits { connections_max, ..Limits::default() };
     let reconcilers = tokio::spawn({
         let (broker, stopping) = (broker.clone(), stopping.clone());

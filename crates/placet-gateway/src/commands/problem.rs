@@ -70,7 +70,8 @@ impl From<AuthorityError> for Refusal {
     fn from(error: AuthorityError) -> Self {
         let status = match error.kind {
             AuthorityErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-            AuthorityErrorKind::NotFound => StatusCode::NOT_FOUND,
+            // In the words of what was never there: which of the two it is stays ours.
+            AuthorityErrorKind::NotFound => return no_such_request(),
             AuthorityErrorKind::Forbidden => StatusCode::FORBIDDEN,
             AuthorityErrorKind::Conflict => StatusCode::CONFLICT,
             AuthorityErrorKind::Invalid => StatusCode::BAD_REQUEST,
@@ -95,9 +96,13 @@ impl From<BlobError> for Refusal {
     fn from(error: BlobError) -> Self {
         let (status, code) = match &error {
             BlobError::OtherBytes(_) => (StatusCode::UNPROCESSABLE_ENTITY, "other_bytes"),
-            BlobError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BlobError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             BlobError::Quota(_) => (StatusCode::PAYLOAD_TOO_LARGE, "quota"),
             BlobError::Broken => (StatusCode::BAD_REQUEST, "broken_upload"),
+            BlobError::Io(cause) if is_full(cause) => {
+                tracing::warn!(error = %cause, "a blob could not be stored");
+                return unavailable();
+            }
             BlobError::Io(cause) => {
                 tracing::error!(error = %cause, "a blob could not be stored");
                 return internal();
@@ -119,6 +124,17 @@ impl From<SpoolError> for Refusal {
         };
         Refusal::new(status, code, error.to_string())
     }
+}
+
+/// Whether the disk is the reason: no bug, and over when there is room again.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+fn unavailable() -> Refusal {
+    let detail = "placet cannot write now; nothing was done. Try again later.";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(5)
 }
 
 pub(crate) fn unauthenticated() -> Refusal {
@@ -152,14 +168,14 @@ pub(crate) fn bad_digest() -> Refusal {
 
 pub(crate) fn not_json() -> Refusal {
     let detail = "Send JSON, with content-type application/json.";
-    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail)
+    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
 }
 
 pub(crate) fn unreadable(rejection: BytesRejection) -> Refusal {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return Refusal::new(
             rejection.status(),
-            "too_large",
+            "body_too_large",
             "A command may have 1 MiB; attach inputs as blobs.",
         );
     }
@@ -167,7 +183,11 @@ pub(crate) fn unreadable(rejection: BytesRejection) -> Refusal {
 }
 
 pub(crate) fn bad_body(error: InputError) -> Refusal {
-    let mut refusal = Refusal::new(StatusCode::BAD_REQUEST, error.code, error.to_string());
+    let status = match error.code {
+        "body_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let mut refusal = Refusal::new(status, error.code, error.to_string());
     refusal.problem.pointer = error.pointer;
     refusal
 }

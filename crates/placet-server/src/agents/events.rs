@@ -16,7 +16,7 @@ use crate::agents::requests::request_id;
 use crate::app::App;
 use crate::document;
 use crate::failure::Outcome;
-use crate::openapi::AgentsProblems;
+use crate::openapi::{AgentsProblems, ServerSentEvent};
 use crate::query::{Query, whole};
 
 /// After this long a stream ends, and its reader comes back with its credential.
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(50);
         ("id" = String, Path, description = "The request's id"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The version that you know"),
     ),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String), AgentsProblems),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = ServerSentEvent), AgentsProblems),
 )]
 pub(crate) async fn follow(
     State(app): State<App>,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::agents::events::{KEEP_ALIVE, STREAM_LIFE};
 use crate::app::App;
-use crate::openapi::ReviewersProblems;
+use crate::openapi::{ReviewersProblems, ServerSentEvent};
 
 /// Changes in this time after a hint are covered by it: a storm of votes is not a storm of reads.
 const QUIET: Duration = Duration::from_millis(250);
@@ -26,7 +26,7 @@ const QUIET: Duration = Duration::from_millis(250);
     get,
     path = "/v1/reviews/events",
     tag = "reviews",
-    responses((status = 200, description = "Hints", content_type = "text/event-stream", body = String), ReviewersProblems),
+    responses((status = 200, description = "Hints", content_type = "text/event-stream", body = ServerSentEvent), ReviewersProblems),
 )]
 pub(crate) async fn hints(State(app): State<App>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = app.broker.hints();

@@ -49,7 +49,7 @@ use self::pool::Pool;
 pub use self::schema::SchemaError;
 use self::sealer::Sealer;
 use self::writer::{Epochs, Head, Job, Writer};
-use crate::keys::{KeyStore, KeysError, RootKeySource, Subject};
+use crate::keys::{Destroy, KeyStore, KeysError, RootKeySource, Subject};
 use crate::private::{self, PrivateError};
 use crate::{Answer, Change, Commit, CommitError, LogName, Receipt, Reindexed, Transition, ViewError};
 
@@ -290,6 +290,13 @@ impl Commit for SqliteStore {
             // On a task of its own: a generation that nobody finishes would be written for ever.
             let made = tokio::spawn(search::reindex(Arc::clone(&self.shared), queue));
             made.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+
+    fn erase(&self, subject: Subject) -> Answer<'_, Result<usize, CommitError>> {
+        Box::pin(async move {
+            let destroyed = self.keys().destroy(Destroy::Subject(subject), self.shared.now());
+            destroyed.map_err(|error| CommitError::Unavailable(format!("destroy keys: {error}")))
         })
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn request(
     sealer: &Sealer,
     id: RequestId,
 ) -> Result<Option<StoredRequest>, ViewError> {
-    load(db, sealer, id)?.map(|opened| opened.or_corrupt(WHAT)).transpose()
+    Ok(load(db, sealer, id)?.and_then(Opened::whole))
 }
 
 /// One request; erased if its key was destroyed.

@@ -20,6 +20,12 @@ Example:
         #[arg(value_name = "AGENT")]
         which: String,
     },
+    /// Erase what one asked for, with votes, reasons and cards: a revoked one with nothing open; nothing brings it back
+    Erase {
+        /// Its name or id
+        #[arg(value_name = "AGENT")]
+        which: String,
+    },
     /// Give it a new token, printed once; the old one opens nothing from now on
     Rotate {
         /// Its name or id
@@ -109,6 +115,15 @@ pub(crate) enum Person {
     /// Disable one: their access ends, their votes stop counting, their agents stop
     Disable {
         /// Their name or id
+        #[arg(value_name = "PERSON")]
+        who: String,
+    },
+    /// Erase a disabled one: name, address, what the log says about them; nothing brings it back
+    #[command(after_help = "\
+The log stays whole and verifies: it holds commitments, whose key is destroyed. What a person wrote when they voted on an
+agent's request is that request's; `placet agent erase` takes it along.")]
+    Erase {
+        /// Their id, or the name that they had
         #[arg(value_name = "PERSON")]
         who: String,
     },

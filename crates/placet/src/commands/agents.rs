@@ -25,6 +25,12 @@ pub(crate) async fn run(command: Agent, admin: &Admin, output: Output) -> Result
                 format!("{} is revoked: its token opens nothing any more.", plain(&agent.name))
             })?;
         }
+        Agent::Erase { which } => {
+            let agent: AgentDocument = admin.post(&["agents", &which, "erase"], Body::Empty).await?;
+            output.result(&agent, || {
+                format!("What {} asked for is erased: its key is destroyed.", plain(&agent.name))
+            })?;
+        }
         Agent::Ls => {
             let agents: Vec<AgentDocument> = admin.get(&["agents"]).await?;
             output.result(&agents, || listed(&agents))?;

@@ -28,6 +28,10 @@ pub(crate) async fn run(command: Person, admin: &Admin, output: Output) -> Resul
                 format!("{} is disabled: their access has ended.", plain(&person.name))
             })?;
         }
+        Person::Erase { who } => {
+            let person: PersonDocument = admin.post(&["people", &who, "erase"], Body::Empty).await?;
+            output.result(&person, || format!("{} is erased: their key is destroyed.", person.id))?;
+        }
         Person::Ls => {
             let people: Vec<PersonDocument> = admin.get(&["people"]).await?;
             output.result(&people, || listed(&people))?;

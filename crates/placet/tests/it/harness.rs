@@ -81,7 +81,12 @@ impl Options {
 
     /// Starts it in an empty directory.
     pub(crate) fn start(self) -> Placet {
-        Placet::start_in(tempfile::tempdir().unwrap(), self)
+        self.start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Starts it in this directory.
+    pub(crate) fn start_in(self, space: TempDir) -> Placet {
+        Placet::start_in(space, self)
     }
 }
 
@@ -174,8 +179,13 @@ impl Placet {
         Http { placet: self, base: base.to_owned(), headers: Vec::new() }
     }
 
-    /// GET at the admin socket.
+    /// GET of JSON at the admin socket.
     pub(crate) fn admin(&self, path: &str) -> Value {
+        serde_json::from_str(&self.admin_text(path)).unwrap()
+    }
+
+    /// GET at the admin socket.
+    pub(crate) fn admin_text(&self, path: &str) -> String {
         let mut socket = UnixStream::connect(&self.ready.admin).unwrap();
         let call = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(call.as_bytes()).unwrap();
@@ -183,7 +193,7 @@ impl Placet {
         socket.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
-        serde_json::from_str(body).unwrap()
+        body.to_owned()
     }
 
     /// The verdict words of all entries of this kind, oldest first.
@@ -488,7 +498,19 @@ impl<'a> Http<'a> {
         Followed { placet: self.placet, answer, said: String::new() }
     }
 
-    fn send(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Answer {
+    /// GET of which only a refusal's body is read: what goes on for ever is let go.
+    pub(crate) fn head(&self, path: &str) -> Answer {
+        let call = self.call(reqwest::Method::GET, path);
+        self.placet.runtime.block_on(async {
+            let answer = call.send().await.unwrap();
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            let body = if status < 400 { Vec::new() } else { answer.bytes().await.unwrap().to_vec() };
+            Answer { status, headers, body }
+        })
+    }
+
+    /// Any call.
+    pub(crate) fn send(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> Answer {
         let call = self.call(method, path).body(body);
         self.placet.runtime.block_on(async {
             let answer = call.send().await.unwrap();

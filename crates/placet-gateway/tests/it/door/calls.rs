@@ -163,7 +163,7 @@ async fn bad_requests_are_told_what_is_wrong() {
     let id = RequestId::from_bytes([1; 16]);
     let json_body = sh("true").to_string();
     for (method, path, body, status, code) in [
-        ("POST", "/v1/commands".to_owned(), "x".repeat((1 << 20) + 1), 413, "too_large"),
+        ("POST", "/v1/commands".to_owned(), "x".repeat((1 << 20) + 1), 413, "body_too_large"),
         ("POST", "/v1/commands?wait=soon".to_owned(), json_body.clone(), 400, "bad_query"),
         ("POST", "/v1/commands?weight=1".to_owned(), json_body.clone(), 400, "bad_query"),
         ("POST", format!("/v1/commands/{id}/run"), String::new(), 404, "not_found"),
