@@ -4,6 +4,7 @@
 //! it judges their arrows and could not do so from inside.
 
 mod arrows;
+mod chaos;
 mod ci;
 mod dependencies;
 mod exec;
@@ -23,6 +24,8 @@ usage: cargo xtask COMMAND
   ci [--only STAGE | --from STAGE | --list]   install what is missing, then run every check
   setup                                       only install what the checks need
   generate [--check]                          write the generated files, or say which are out of date
+  model [--histories N] [--seed S]            play random histories on the broker and on the naive model
+  crash                                       kill the binary before every write, and let every write fail
 ";
 
 fn main() -> ExitCode {
@@ -61,6 +64,10 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
             ci::Selection::Run(stages) => ci::run(&machine, stages)?,
         },
         ["setup"] => setup::run(&machine)?,
+        ["model", options @ ..] => {
+            chaos::model(&machine, &chaos::Histories::parse(options).map_err(Stop::Usage)?)?;
+        }
+        ["crash"] => chaos::crash(&machine)?,
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,
         ["help" | "--help" | "-h"] => print!("{USAGE}"),

@@ -26,7 +26,12 @@ struct DebianPackage {
     is_there: fn(&Machine) -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 5] = [
+const DEBIAN_PACKAGES: [DebianPackage; 6] = [
+    // Kills the binary at chosen system calls.
+    DebianPackage {
+        name: "strace",
+        is_there: |machine| machine.succeeds(machine.command("strace").arg("--version")),
+    },
     DebianPackage { name: "chromium", is_there: |_| Path::new("/usr/bin/chromium").exists() },
     DebianPackage { name: "postgresql", is_there: |_| postgresql_server().is_some() },
     DebianPackage {
