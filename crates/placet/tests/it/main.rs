@@ -17,6 +17,7 @@ mod postgres;
 mod audit;
 mod cli;
 mod commands;
+mod crowds;
 mod doors;
 mod example;
 mod export;
