@@ -339,7 +339,8 @@ impl Naive {
             None => {}
         }
         if !commit.entries.is_empty() {
-            self.last = self.now();
+            let decided = commit.request.as_ref().map_or(0, |(_, request)| request.updated);
+            self.last = self.now().max(decided);
             self.entries.extend(commit.entries.iter().cloned());
         }
     }
