@@ -6,6 +6,7 @@
 
 mod arrows;
 mod bench;
+mod chaos;
 mod ci;
 mod dependencies;
 mod exec;
@@ -31,6 +32,8 @@ usage: cargo xtask COMMAND
   generate [--check]                          write the generated files, or say which are out of date
   bench [NAME…] [--quick] [--profile NAME] [--json FILE] [--markdown] [--list]
                                               measure, and with --markdown write docs/benchmarks.md
+  model [--histories N] [--seed S]            play random histories on the broker and on the naive model
+  crash                                       kill the binary before every write, and let every write fail
 ";
 
 fn main() -> ExitCode {
@@ -70,6 +73,10 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
         },
         ["setup"] => setup::run(&machine)?,
         ["fuzz", options @ ..] => fuzz::run(&machine, fuzz::Options::parse(options).map_err(Stop::Usage)?)?,
+        ["model", options @ ..] => {
+            chaos::model(&machine, &chaos::Histories::parse(options).map_err(Stop::Usage)?)?;
+        }
+        ["crash"] => chaos::crash(&machine)?,
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,
         ["bench", options @ ..] => {

@@ -141,6 +141,11 @@ impl Faulty {
         self.script().push_back(fault);
     }
 
+    /// Takes out of the script what has not happened yet.
+    pub fn forget(&self) {
+        self.script().clear();
+    }
+
     /// Holds the commit that comes after those of the script at this point.
     pub fn then_hold(&self, point: Point) -> Hold {
         let hold = Hold::new();

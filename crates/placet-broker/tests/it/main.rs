@@ -8,6 +8,7 @@
 )]
 
 mod claims;
+mod crowds;
 mod deadlines;
 mod faults;
 mod operators;

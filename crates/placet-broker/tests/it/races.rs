@@ -292,3 +292,23 @@ async fn reconcilers_may_run_beside_themselves() {
     assert_eq!(world.kinds(granted).await, [Kind::RequestReceived, Kind::RequestLapsed]);
     join_all((0..8).map(|_| world.broker.publish())).await.into_iter().for_each(|note| drop(note.unwrap()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_decided_just_before_the_clock_went_back_can_be_voted_on() {
+    let world = Arc::new(World::new("team").await);
+    let rev = world.reviewer("rev").await;
+    world.clock.advance(Duration::from_secs(1));
+    let held = world.faulty.then_hold(Point::Before);
+    let calling = {
+        let world = world.clone();
+        tokio::spawn(async move { world.deploy("production").await.map(|new| new.seen.stored.request) })
+    };
+    held.reached().await;
+    world.clock.turn_back(Duration::from_millis(1500));
+    held.release();
+    let request = calling.await.unwrap().unwrap();
+    // Its review would end in an internal error, as nothing changes before it began.
+    let seen = world.vote(&rev, request.id, Verdict::Approve).await.unwrap();
+    assert_eq!(seen.stored.request.status(), Status::Granted);
+    assert!(world.store.now() >= request.created_at);
+}

@@ -208,7 +208,8 @@ impl Writer {
 
     fn transition(&self, transition: &Prepared, head: &mut Head) -> Result<Written, Failure> {
         let times = Times { clock: self.shared.clock.now(), last: head.last_time };
-        let now = times.now();
+        // What was decided before the clock went back is not in the future of the log.
+        let now = times.now().max(decided_at(transition));
         for requires in &transition.requires {
             requires::check(&self.db, &self.shared.sealer, times, head.epochs, requires)?;
         }
@@ -282,6 +283,15 @@ impl Writer {
             let _ = waiter.send(Err(CommitError::Unavailable(reason.clone())));
         }
     }
+}
+
+/// The latest time that a request of the transition bears.
+fn decided_at(transition: &Prepared) -> Timestamp {
+    let requests = transition.rows.iter().filter_map(|row| match row {
+        Row::Request(request) => Some(request.columns.updated_at),
+        _ => None,
+    });
+    requests.max().unwrap_or(Timestamp::EPOCH)
 }
 
 fn is_fatal(error: &rusqlite::Error) -> bool {

@@ -29,6 +29,7 @@ use placet_testkit::world::World;
 use tokio::sync::watch;
 
 use super::BrokerAuthority;
+use crate::agent_users::AgentUsers;
 
 /// The value of the secret `db`.
 const SECRET: &str = "hunter22";

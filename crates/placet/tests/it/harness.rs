@@ -79,6 +79,18 @@ impl Options {
         self
     }
 
+    /// Everything after the program's name.
+    pub(crate) fn command_line(&self) -> impl Iterator<Item = &str> {
+        ["up", "--json", "--reviewer", "Ada"].into_iter().chain(self.arguments.iter().map(String::as_str))
+    }
+
+    /// The variables that are its own.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let listen = ["PLACET__AGENTS__LISTEN", "PLACET__REVIEWERS__LISTEN"];
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        listen.into_iter().map(|name| (name, "127.0.0.1:0")).chain(own)
+    }
+
     /// Starts it in an empty directory.
     pub(crate) fn start(self) -> Placet {
         self.start_in(tempfile::tempdir().unwrap())
@@ -101,15 +113,13 @@ impl Placet {
         Options::default().arg("--starter").arg("team").start()
     }
 
-    fn start_in(space: TempDir, options: Options) -> Self {
+    /// Starts it in a directory in which it may have been before.
+    pub(crate) fn start_in(space: TempDir, options: Options) -> Self {
         let log = fs::File::options().create(true).append(true).open(space.path().join("up.log")).unwrap();
         let mut command = clean(space.path());
         command
-            .args(["up", "--json", "--reviewer", "Ada"])
-            .args(&options.arguments)
-            .env("PLACET__AGENTS__LISTEN", "127.0.0.1:0")
-            .env("PLACET__REVIEWERS__LISTEN", "127.0.0.1:0")
-            .envs(options.environment.iter().map(|(name, value)| (name, value)))
+            .args(options.command_line())
+            .envs(options.variables())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
@@ -520,10 +530,38 @@ impl<'a> Http<'a> {
     }
 
     fn call(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-        let call = http.unwrap().request(method, format!("{}{path}", self.base));
+        self.call_with(&client(), method, path)
+    }
+
+    fn call_with(
+        &self,
+        http: &reqwest::Client,
+        method: reqwest::Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        let call = http.request(method, format!("{}{path}", self.base));
         self.headers.iter().fold(call, |call, (name, value)| call.header(name, value))
     }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+/// POSTs of JSON, all at once.
+pub(crate) fn at_once(calls: &[(Http<'_>, String, Value)]) -> Vec<Answer> {
+    let Some((first, ..)) = calls.first() else { return Vec::new() };
+    // One client for all: to make one takes longer than to call.
+    let http = client();
+    let call = |(door, path, body): &(Http<'_>, String, Value)| {
+        let call = door.call_with(&http, reqwest::Method::POST, path).json(body);
+        async {
+            let answer = call.send().await.unwrap();
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            Answer { status, headers, body: answer.bytes().await.unwrap().to_vec() }
+        }
+    };
+    first.placet.runtime.block_on(futures::future::join_all(calls.iter().map(call)))
 }
 
 /// An answer that goes on.

@@ -19,6 +19,7 @@ mod backup;
 mod cli;
 mod commands;
 mod contract;
+mod crowds;
 mod doors;
 mod example;
 mod export;
