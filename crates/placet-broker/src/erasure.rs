@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use placet_core::action::Principal;
-use placet_core::directory::{Agent, AgentKind, Operator, Person, Status};
+use placet_core::directory::{AccessEnd, Agent, AgentKind, Operator, Person, Status};
 use placet_core::entry::Kind;
 use placet_core::request;
 use placet_store::keys::Subject;
@@ -44,7 +44,7 @@ impl Broker {
         let draft = drafts::operated(Kind::PersonChanged, operator, ("person", erased.id.to_string()));
         self.commit_once(Transition {
             requires: vec![Requires::DirectoryEpoch(directory.epoch)],
-            writes: vec![Write::EndAccess(erased.id), Write::Person(erased.clone())],
+            writes: vec![Write::EndAccess(erased.id, AccessEnd::Disabled), Write::Person(erased.clone())],
             entries: vec![self.seal(draft.verdict("erased"))],
         })
         .await?;

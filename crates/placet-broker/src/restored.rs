@@ -12,7 +12,7 @@
 
 use placet_core::c14n::Value;
 use placet_core::digest::Sha256Digest;
-use placet_core::directory::Operator;
+use placet_core::directory::{AccessEnd, Operator};
 use placet_core::entropy::{Entropy, random_bytes};
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::EntryId;
@@ -80,13 +80,20 @@ pub async fn accept_rollback(
         transition.entries.push(seal(draft));
         transition.writes.push(successor(version, next));
     }
-    transition.writes.extend(directory.people.keys().map(|person| Write::EndAccess(*person)));
+    let ends = directory.people.keys().map(|person| Write::EndAccess(*person, AccessEnd::Revoked));
+    transition.writes.extend(ends);
     for agent in directory.agents.values() {
         let mut agent = agent.clone();
         // The hash of nothing that anybody knows; an operator hands out a new token.
         agent.token_hash = Sha256Digest::of(&random_bytes::<32>(entropy));
         agent.credential_version = agent.credential_version.saturating_add(1);
         transition.writes.push(Write::Agent(agent));
+    }
+    for pep in directory.peps.values() {
+        let mut pep = pep.clone();
+        pep.token_hash = Sha256Digest::of(&random_bytes::<32>(entropy));
+        pep.credential_version = pep.credential_version.saturating_add(1);
+        transition.writes.push(Write::Pep(pep));
     }
     let committed = store.commit(transition).await;
     committed.map_err(|error| CallError::Unavailable(format!("the new epoch was not begun: {error}")))?;

@@ -68,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 35] = [
+    pub const ALL: [Kind; 37] = [
         Kind::LogOpened,
         Kind::LogRestored,
         Kind::BackupTaken,

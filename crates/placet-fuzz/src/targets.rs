@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use placet_api::admin::{ActivateRequest, NewAgentRequest, NewPersonRequest, StageRequest};
+use placet_api::admin::{ActivateRequest, NewAgentRequest, NewPersonRequest};
 use placet_api::command::CommandIntake;
 use placet_api::intake::{ClaimRequest, OutcomeRequest, SubmitRequest};
+use placet_api::policy::StageRequest;
 use placet_api::problem::Problem;
 use placet_api::read::InputError;
 use placet_api::review::{ResolveRequest, VoteRequest};

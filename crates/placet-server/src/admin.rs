@@ -9,9 +9,9 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use placet_api::admin::{
-    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, LogStatus, NewAgentRequest, NewPepRequest,
-    NewPersonRequest, OperatorDocument, PepCredential, PepDocument, PersonDocument, SecretDocument,
-    StatusDocument, TokenDocument,
+    AgentCredential, AgentDocument, FilesDocument, InvitationDocument, LogStatus, NewAgentRequest,
+    NewPepRequest, NewPersonRequest, OperatorDocument, PepCredential, PepDocument, PersonDocument,
+    SecretDocument, StatusDocument, TokenDocument,
 };
 use placet_api::audit::{ReindexDocument, ReindexResult};
 use placet_api::entry::EntryList;

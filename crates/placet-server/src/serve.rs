@@ -270,14 +270,7 @@ struct AcceptLoop {
 impl AcceptLoop {
     fn new(name: &'static str, metrics: Arc<Metrics>, limits: Limits) -> Self {
         let seats = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        AcceptLoop {
-            name,
-            metrics,
-            limits,
-            seats,
-            idle: Idle::default(),
-            graceful: GracefulShutdown::new(),
-        }
+        AcceptLoop { name, metrics, limits, seats, idle: Idle::default(), graceful: GracefulShutdown::new() }
     }
 
     /// A seat for the next connection; none when it is time to stop.

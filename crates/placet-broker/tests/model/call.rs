@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use placet_broker::execution::{Ended, OutcomeReport};
 use placet_broker::intake::{Caller, Envelope, ExternalCall, InterceptedCall};
+use placet_broker::peps::Enforcer;
 use placet_broker::review::{BallotInput, Reviewer};
 use placet_broker::{Broker, CallError};
 use placet_core::action::{Grade, PepKind, Pins};
@@ -122,9 +123,11 @@ impl Call {
             Call::External(caller, call) => broker.submit_external(&caller, call).await.map(|submitted| {
                 got.request = Some((submitted.seen.stored.request.id, submitted.new));
             }),
-            Call::Command(caller, call) => broker.submit_command(&caller, *call).await.map(|submitted| {
-                got.request = Some((submitted.seen.stored.request.id, submitted.new));
-            }),
+            Call::Command(caller, call) => {
+                broker.submit_command(&runner(), &caller, *call).await.map(|submitted| {
+                    got.request = Some((submitted.seen.stored.request.id, submitted.new));
+                })
+            }
             Call::Vote(reviewer, id, ballot) => broker.vote(&reviewer, id, ballot, "inbox").await.map(drop),
             Call::Cancel(caller, id) => broker.cancel(&caller, id).await.map(drop),
             Call::Claim(PepKind::External, caller, id, digest, claim) => {
@@ -132,11 +135,13 @@ impl Call {
                 claimed.map(|grant| got.execution = Some((grant.execution, grant.canonical)))
             }
             Call::Claim(pep, caller, id, _, claim) => {
-                let claimed = broker.claim_for(pep, &caller, id, &claim).await;
+                let claimed = broker.claim_for(&pep.into(), &caller, id, &claim).await;
                 claimed.map(|grant| got.execution = Some((grant.execution, grant.canonical)))
             }
             Call::Report(caller, id, report) => broker.report_outcome(&caller, id, report).await.map(drop),
-            Call::Complete(id, execution, ended) => broker.complete_for(id, execution, ended).await.map(drop),
+            Call::Complete(id, execution, ended) => {
+                broker.complete_for(&runner(), id, execution, ended).await.map(drop)
+            }
             Call::Resolve(reviewer, id) => broker.resolve(&reviewer, id, "looked".to_owned()).await.map(drop),
             Call::Operate(op) => operate(&broker, cast, &op).await.map(|count| got.count = count),
         };
@@ -147,13 +152,28 @@ impl Call {
     }
 }
 
+/// The command enforcement point of placet's own process.
+fn runner() -> Enforcer {
+    PepKind::Command.into()
+}
+
 async fn operate(broker: &Broker, cast: &Cast, op: &Op) -> Result<Option<usize>, CallError> {
     let operator = &cast.operator;
     let person = |person: usize| cast.people[person].to_string();
     let bot = |bot: usize| cast.bots[bot].agent.id.to_string();
     match *op {
         Op::Deadlines => return broker.pass_deadlines().await.map(Some),
-        Op::Abandon => return broker.abandon_executions(PepKind::Command, "it is gone").await.map(Some),
+        Op::Abandon => {
+            let mut abandoned = 0;
+            for (id, execution) in broker.executions_of(&runner()).await? {
+                match broker.abandon(&runner(), id, execution, "it is gone").await {
+                    Ok(()) => abandoned += 1,
+                    // As recovery does: what cannot be written stays executing until its lease runs out.
+                    Err(_) => {}
+                }
+            }
+            return Ok(Some(abandoned));
+        }
         Op::Disable { person: who } => broker.disable_person(operator, &person(who)).await.map(drop)?,
         Op::Join { person: who } => broker.join_group(operator, "reviewers", &person(who)).await?,
         Op::Leave { person: who } => broker.leave_group(operator, "reviewers", &person(who)).await?,
@@ -177,13 +197,12 @@ async fn submit(
         Thing::Vault(version) => ("vault", version),
         Thing::Command(number) => {
             let argv = ["/usr/bin/tool".to_owned(), number.to_string()];
-            let guide = broker.guide_command(&argv).await?;
+            let guide = broker.guide_command(&runner(), &argv).await?;
             let words = argv.iter().map(Value::string).collect();
             return Ok(Call::Command(
                 caller,
                 Box::new(InterceptedCall {
-                    pep: PepKind::Command,
-                    target: "this host".to_owned(),
+                    target: "runner:local".to_owned(),
                     planned_for: (guide.action, guide.resource),
                     grade: Grade::Enforced,
                     arguments: Value::object([("argv", Value::Array(words))]),

@@ -247,6 +247,10 @@ impl Commit for Planted {
     fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>> {
         self.inner.reindex()
     }
+
+    fn erase(&self, subject: placet_store::keys::Subject) -> Answer<'_, Result<usize, CommitError>> {
+        self.inner.erase(subject)
+    }
 }
 
 /// Passes views on as they are.
@@ -372,6 +376,10 @@ impl Views for Planted {
         entries(filter: EntryFilter) -> Vec<StoredEntry>;
         search(filter: SearchFilter) -> SearchPage;
         recording(execution: ExecutionId) -> Option<Vec<u8>>;
+        overview(since: Timestamp, decided: Timestamp) -> placet_store::Overview;
+        pep_by_token(hash: Sha256Digest) -> Option<placet_core::directory::Pep>;
+        ended_access(hash: Sha256Digest) -> Option<placet_core::directory::EndedAccess>;
+        entry_counts(first: u64) -> BTreeMap<placet_core::entry::Kind, u64>;
     }
 }
 

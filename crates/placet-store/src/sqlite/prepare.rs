@@ -295,6 +295,7 @@ impl Preparing<'_> {
         let subject = Subject::from(principal);
         let columns = RequestColumns::of(&request, self.sealer);
         let place = Place::request(columns.id.as_bytes(), columns.version);
+        let words = words(&request);
         let (body, cast) = Body::of(request);
         let sealed = self.sealer.seal(subject, self.now, &place, &body)?;
         let mut votes = Vec::with_capacity(cast.len());
@@ -303,7 +304,7 @@ impl Preparing<'_> {
             let sealed = self.sealer.seal(subject, self.now, &place, vote)?;
             votes.push(VoteRow { person: vote.person, round: vote.round, sealed });
         }
-        Ok(RequestRow { columns, words: words(request), votes, sealed })
+        Ok(RequestRow { columns, words, votes, sealed })
     }
 
     fn person(&self, person: &Person) -> Result<Row, CommitError> {

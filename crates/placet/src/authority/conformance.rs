@@ -90,7 +90,8 @@ impl Bench {
         let pep = Secret::new(pep.expose().to_owned());
         let remote = RemoteAuthority::connect(Peps::new(&url, pep).unwrap(), None).await.unwrap();
         let document = Arc::new(move |seen: &_| app.request_document(seen));
-        let local: Arc<dyn Authority> = Arc::new(BrokerAuthority::new(world.broker.clone(), document, None, AgentUsers::default()));
+        let local: Arc<dyn Authority> =
+            Arc::new(BrokerAuthority::new(world.broker.clone(), document, None, AgentUsers::default()));
         let target = remote.executor().runner();
         let remote: Arc<dyn Authority> = Arc::new(remote);
         let caller = Caller::proven(principal, token);

@@ -361,16 +361,7 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
     let secrets: Vec<SecretDocument> = admin.get(&["secrets"]).await?;
     let files = BundleFiles::new(policy.files.into_iter().map(|(path, text)| (path, text.into_bytes())));
     let bundle = match Bundle::load(&files) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                checks.warn(
-                    "policy",
-                    warning.to_string(),
-                    "`placet policy check` on the bundle's directory says more.",
-                );
-            }
-            loaded.bundle
-        }
+        Ok(loaded) => loaded.bundle,
         Err(_) => {
             checks.fail(
                 "policy",
