@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::exec::{Failure, Machine, Result, say};
-use crate::{arrows, bench, dependencies, generate, setup, text, threats};
+use crate::{arrows, bench, dependencies, generate, setup, text};
 
 /// Directories whose children are bundles: what `placet up --starter` unpacks, and what the examples bring along.
 const BUNDLES: [(&str, &str); 2] = [("crates/placet/starters", ""), ("examples", "policy")];
@@ -20,15 +20,10 @@ pub(crate) struct Stage {
 /// What the summary says about a stage that passed, for instance how many tests ran.
 type Note = String;
 
-pub(crate) const STAGES: [Stage; 13] = [
+pub(crate) const STAGES: [Stage; 12] = [
     Stage { name: "setup", about: "install what is missing", run: |m| quiet(setup::run(m)) },
     Stage { name: "fmt", about: "every file is formatted", run: |m| quiet(fmt(m)) },
     Stage { name: "text", about: "no file contains what it must not", run: |m| quiet(text::check(m)) },
-    Stage {
-        name: "threats",
-        about: "every test that the threat model names is there",
-        run: |m| quiet(threats::check(m)),
-    },
     Stage {
         name: "arrows",
         about: "crates depend on each other as designed",

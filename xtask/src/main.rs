@@ -10,13 +10,11 @@ mod chaos;
 mod ci;
 mod dependencies;
 mod exec;
-mod fuzz;
 mod generate;
 mod metadata;
 mod setup;
 mod spdx;
 mod text;
-mod threats;
 
 use std::process::ExitCode;
 
@@ -27,8 +25,6 @@ usage: cargo xtask COMMAND
 
   ci [--only STAGE | --from STAGE | --list]   install what is missing, then run every check
   setup                                       only install what the checks need
-  fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE] [--list]
-                                              throw arbitrary bytes at the readers of what strangers send
   generate [--check]                          write the generated files, or say which are out of date
   bench [NAME…] [--quick] [--profile NAME] [--json FILE] [--markdown] [--list]
                                               measure, and with --markdown write docs/benchmarks.md
@@ -72,7 +68,6 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
             ci::Selection::Run(stages) => ci::run(&machine, stages)?,
         },
         ["setup"] => setup::run(&machine)?,
-        ["fuzz", options @ ..] => fuzz::run(&machine, fuzz::Options::parse(options).map_err(Stop::Usage)?)?,
         ["model", options @ ..] => {
             chaos::model(&machine, &chaos::Histories::parse(options).map_err(Stop::Usage)?)?;
         }

@@ -26,7 +26,7 @@ struct DebianPackage {
     is_there: fn(&Machine) -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 7] = [
+const DEBIAN_PACKAGES: [DebianPackage; 6] = [
     DebianPackage { name: "chromium", is_there: |_| Path::new("/usr/bin/chromium").exists() },
     DebianPackage { name: "postgresql", is_there: |_| postgresql_server().is_some() },
     DebianPackage {
@@ -37,8 +37,7 @@ const DEBIAN_PACKAGES: [DebianPackage; 7] = [
         name: "golang-golang-x-mod-dev",
         is_there: |_| Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb").exists(),
     },
-    // System calls that fail, and a clock that jumps, for the tests of hostile surroundings.
-    DebianPackage { name: "strace", is_there: |_| Path::new("/usr/bin/strace").exists() },
+    // A clock that jumps, for the tests of hostile surroundings.
     DebianPackage { name: "faketime", is_there: |_| Path::new("/usr/bin/faketime").exists() },
     DebianPackage {
         name: "python3-venv",

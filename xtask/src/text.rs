@@ -57,7 +57,7 @@ pub(crate) fn check(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
+fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {

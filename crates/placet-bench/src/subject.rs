@@ -15,6 +15,9 @@ use crate::Result;
 use crate::client::{Caller, Door};
 use crate::space::Space;
 
+/// What becomes of a file's text.
+pub(crate) type Change<'a> = &'a dyn Fn(&str) -> String;
+
 /// How to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -161,7 +164,7 @@ impl Subject {
     }
 
     /// Puts its policy in force with each file's text changed.
-    pub(crate) fn change_policy(&self, changes: &[(&str, &dyn Fn(&str) -> String)]) -> Result<()> {
+    pub(crate) fn change_policy(&self, changes: &[(&str, Change<'_>)]) -> Result<()> {
         let policy = self.data().join("policy");
         for (file, change) in changes {
             let path = policy.join(file);

@@ -33,8 +33,6 @@ mod query;
 mod reviewers;
 mod seats;
 mod serve;
-#[cfg(feature = "test-support")]
-pub mod test_support;
 mod timeline;
 
 pub use agents::agents_door;

@@ -94,7 +94,7 @@ impl Life<'_> {
     /// A whole life in one transition: asked, perhaps voted on, carried out.
     fn of(&self, number: u64) -> Transition {
         let now = self.clock.now();
-        let reviewed = number % self.past.reviewed_every == 0;
+        let reviewed = number.is_multiple_of(self.past.reviewed_every);
         let request = self.asked(number);
         let mut entries = vec![self.received(&request)];
         let mut next = request;

@@ -114,16 +114,14 @@ async fn votes_that_race_activations_are_counted_under_the_policy_that_grants() 
     }
     let first = world.broker.stage(&world.operator, starter("team")).await.unwrap().digest;
     bundles.insert(first, 1);
-    let digests: Vec<_> = bundles.keys().copied().filter(|digest| *digest != first).collect();
-    world.broker.activate(&world.operator, digests[0]).await.unwrap();
+    world.activate(needs(4)).await;
     let id = world.deploy("production").await.unwrap().seen.stored.request.id;
     let activations = {
-        let (world, digests) = (world.clone(), digests.clone());
+        let world = world.clone();
+        let files = [2, 3, 4].map(needs);
         tokio::spawn(async move {
             for number in 0..12 {
-                let digest = digests[number % digests.len()];
-                // Two activations at once: one of them is told that it moved.
-                let _ = world.broker.activate(&world.operator, digest).await;
+                world.activate(files[number % files.len()].clone()).await;
             }
         })
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use placet_broker::execution::{Ended, OutcomeReport};
 use placet_broker::intake::{Caller, Envelope, ExternalCall, InterceptedCall};
 use placet_broker::peps::Enforcer;
+use placet_broker::policies::StageError;
 use placet_broker::review::{BallotInput, Reviewer};
 use placet_broker::{Broker, CallError};
 use placet_core::action::{Grade, PepKind, Pins};
@@ -16,6 +17,7 @@ use placet_core::review::Verdict;
 
 use crate::cast::Cast;
 use crate::history::{How, Op, Thing, Twist};
+use crate::law::{LAWS, bundle};
 use crate::naive::Naive;
 
 /// A call, ready to be made.
@@ -166,10 +168,9 @@ async fn operate(broker: &Broker, cast: &Cast, op: &Op) -> Result<Option<usize>,
         Op::Abandon => {
             let mut abandoned = 0;
             for (id, execution) in broker.executions_of(&runner()).await? {
-                match broker.abandon(&runner(), id, execution, "it is gone").await {
-                    Ok(()) => abandoned += 1,
-                    // As recovery does: what cannot be written stays executing until its lease runs out.
-                    Err(_) => {}
+                // As recovery does: what cannot be written stays executing until its lease runs out.
+                if broker.abandon(&runner(), id, execution, "it is gone").await.is_ok() {
+                    abandoned += 1;
                 }
             }
             return Ok(Some(abandoned));
@@ -179,7 +180,15 @@ async fn operate(broker: &Broker, cast: &Cast, op: &Op) -> Result<Option<usize>,
         Op::Leave { person: who } => broker.leave_group(operator, "reviewers", &person(who)).await?,
         Op::Revoke { bot: which } => broker.revoke_agent(operator, &bot(which)).await.map(drop)?,
         Op::Rotate { bot: which } => broker.rotate_agent(operator, &bot(which)).await.map(drop)?,
-        Op::Activate { law } => broker.activate(operator, cast.laws[law]).await.map(drop)?,
+        Op::Activate { law, unseen } => {
+            if !unseen {
+                broker.stage(operator, bundle(&LAWS[law])).await.map_err(|error| match error {
+                    StageError::Call(error) => error,
+                    other => CallError::Internal(other.to_string()),
+                })?;
+            }
+            broker.activate(operator, cast.laws[law]).await.map(drop)?;
+        }
         ref other => unreachable!("no operator does {other:?}"),
     }
     Ok(None)

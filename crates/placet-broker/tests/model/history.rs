@@ -122,9 +122,10 @@ pub(crate) enum Op {
     Leave {
         person: usize,
     },
-    /// The operator puts a law in force.
+    /// The operator puts a law in force, mostly after they were shown what it would change.
     Activate {
         law: usize,
+        unseen: bool,
     },
 }
 
@@ -288,7 +289,7 @@ impl Dice {
             3..6 => Op::Rotate { bot: self.pick(BOTS) },
             6..10 => Op::Join { person: self.pick(PEOPLE) },
             10..16 => Op::Leave { person: self.pick(PEOPLE) },
-            _ => Op::Activate { law: self.pick(4) },
+            _ => Op::Activate { law: self.pick(4), unseen: self.percent(15) },
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Naive {
     /// When everybody signed in.
     pub(crate) signed_in: Millis,
     pub(crate) law: usize,
+    /// Which were shown since the one in force was activated.
+    pub(crate) staged: [bool; 4],
     pub(crate) law_changes: u32,
     pub(crate) people_changes: u32,
     pub(crate) active: [bool; 7],
@@ -199,6 +201,7 @@ pub(crate) enum Operated {
     Revoked(usize),
     Rotated(usize),
     Member(usize, bool),
+    Staged(usize),
     Law(usize),
 }
 
@@ -226,6 +229,7 @@ impl Naive {
             last,
             signed_in,
             law: 0,
+            staged: [false; 4],
             law_changes: 0,
             people_changes: 0,
             active: [true; 7],
@@ -326,7 +330,8 @@ impl Naive {
             self.keys.insert(name, key);
         }
         match commit.operated {
-            Some(Operated::Law(law)) => self.law = law,
+            Some(Operated::Law(law)) => (self.law, self.staged) = (law, [false; 4]),
+            Some(Operated::Staged(law)) => self.staged[law] = true,
             Some(Operated::Disabled(person)) => self.active[person] = false,
             Some(Operated::Revoked(bot)) => self.bot_active[bot] = false,
             Some(Operated::Rotated(bot)) => self.bot_token[bot] += 1,
@@ -335,6 +340,7 @@ impl Naive {
         }
         match commit.operated {
             Some(Operated::Law(_)) => self.law_changes += 1,
+            Some(Operated::Staged(_)) => {}
             Some(_) => self.people_changes += 1,
             None => {}
         }
@@ -409,10 +415,16 @@ impl Naive {
             Op::Rotate { bot } => {
                 self.operate(self.bot_active[bot], (Kind::AgentChanged, "rotated"), Operated::Rotated(bot))
             }
-            Op::Activate { law } if law == self.law => vec![done(Vec::new())],
-            Op::Activate { law } => {
-                let entries = vec![Entry { kind: Kind::BundleActivated, verdict: None, request: None }];
-                vec![done(vec![Commit { operated: Some(Operated::Law(law)), entries, ..Commit::default() }])]
+            Op::Activate { law, .. } if law == self.law => vec![done(Vec::new())],
+            Op::Activate { law, unseen: true } if !self.staged[law] => vec![no("stage_stale")],
+            Op::Activate { law, unseen } => {
+                let commit = |kind, operated| {
+                    let entries = vec![Entry { kind, verdict: None, request: None }];
+                    Commit { operated: Some(operated), entries, ..Commit::default() }
+                };
+                let activated = commit(Kind::BundleActivated, Operated::Law(law));
+                let staged = commit(Kind::BundleStaged, Operated::Staged(law));
+                vec![done(if unseen { vec![activated] } else { vec![staged, activated] })]
             }
         }
     }

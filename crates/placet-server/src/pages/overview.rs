@@ -290,7 +290,7 @@ mod tests {
     fn a_scale_ends_at_a_round_number_that_is_large_enough() {
         for most in [0, 1, 2, 3, 7, 11, 99, 100, 101, 5_000, 123_456, u64::MAX / 4] {
             let top = ceiling(most);
-            assert!(top >= most && top % 2 == 0 && top >= 2, "{most}: {top}");
+            assert!(top >= most && top.is_multiple_of(2) && top >= 2, "{most}: {top}");
             assert!(most < 3 || top <= most.saturating_mul(3), "{most}: {top}");
         }
     }

@@ -86,7 +86,8 @@ pub(super) fn ended_access(
     now: Timestamp,
 ) -> Result<Option<EndedAccess>, ViewError> {
     let sql = "SELECT kind, id, person, why, ended_at FROM ended_access WHERE hash = ?1 AND expires_at > ?2";
-    let found: Option<(String, [u8; 16], [u8; 16], String, i64)> = db
+    type Row = (String, [u8; 16], [u8; 16], String, i64);
+    let found: Option<Row> = db
         .prepare_cached(sql)?
         .query_row(params![hash.as_bytes().as_slice(), now.as_millis()], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))

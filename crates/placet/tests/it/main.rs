@@ -29,7 +29,6 @@ mod hostile;
 mod http;
 mod operators;
 mod policy;
-mod privacy;
 mod proof;
 mod recording;
 mod requests;

@@ -86,7 +86,10 @@ pub(in crate::sqlite) fn search(
     let mut page = SearchPage::default();
     let mut before = bounds.high;
     let mut looked_at = 0;
-    while limit > 0 {
+    if limit == 0 {
+        return Ok(page);
+    }
+    loop {
         let ids = search.candidates(&source, before, &bounds)?;
         let last_batch = ids.len() < BATCH;
         for id in ids {
