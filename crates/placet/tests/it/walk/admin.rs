@@ -52,6 +52,12 @@ POST   /admin/v1/audit/index                   0    403  404   404
 POST   /admin/v1/audit/recordings/{id}         0    403  404   404
 POST   /admin/v1/audit/bundles/{id}            0    403  404   404
 POST   /admin/v1/audit/checkpoint              0    403  404   404
+GET    /admin/v1/peps                          0    403  404   404
+POST   /admin/v1/peps                          0    403  404   404
+POST   /admin/v1/peps/{which}/revoke           0    403  404   404
+POST   /admin/v1/peps/{which}/rotate           0    403  404   404
+GET    /admin/v1/backup                        0    403  404   404
+POST   /admin/v1/backup                        0    403  404   404
 GET    /metrics                                0    403  404   404
 ";
 

@@ -21,6 +21,16 @@ POST /v1/requests/{id}/cancel     401    401     401    401     401     404   20
 GET  /v1/requests/{id}/events     401    401     401    401     401     404   200
 POST /v1/requests/{id}/execution  401    401     401    401     401     404   200
 POST /v1/requests/{id}/outcome    401    401     401    401     401     404   200
+GET  /v1/pep                                  401 401 401 401 401 401 401
+GET  /v1/pep/caller                           401 401 401 401 401 401 401
+POST /v1/pep/guide                            401 401 401 401 401 401 401
+POST /v1/pep/requests                         401 401 401 401 401 401 401
+GET  /v1/pep/requests/{id}                    401 401 401 401 401 401 401
+POST /v1/pep/requests/{id}/execution          401 401 401 401 401 401 401
+POST /v1/pep/requests/{id}/outcome            401 401 401 401 401 401 401
+POST /v1/pep/requests/{id}/abandonment        401 401 401 401 401 401 401
+POST /v1/pep/requests/{id}/cancel             401 401 401 401 401 401 401
+GET  /v1/pep/executions                       401 401 401 401 401 401 401
 ";
 
 /// A well-formed id that nobody has.
