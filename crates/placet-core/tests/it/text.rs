@@ -34,11 +34,13 @@ fn debug_shows_no_hidden_character() {
 #[test]
 fn a_refusal_tells_the_asker_nothing_hidden() {
     for reason in [
-        ForbidReason::UnknownEntity("Dataset\u{202e}\n".to_owned()),
+        // The name comes as people may see it, so it is escaped once and not twice.
+        ForbidReason::UnknownEntity(visible("Dataset\u{202e}\n")),
         ForbidReason::BadFacts("rows\u{200b}".to_owned()),
     ] {
         let sentence = reason.sentence();
         assert_eq!(visible(&sentence).replace("\\\\", "\\"), sentence);
+        assert!(sentence.contains("\\u{20") && !sentence.contains("\\\\u"), "{sentence}");
     }
 }
 
