@@ -3,7 +3,7 @@
 //! `OR` is our choice, `AND` binds us to both. What we cannot read is refused.
 
 /// What a program that we publish may contain.
-const ACCEPTED: [&str; 13] = [
+const ACCEPTED: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "BSD-2-Clause",
@@ -13,6 +13,8 @@ const ACCEPTED: [&str; 13] = [
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
+    // MIT without its one condition.
+    "MIT-0",
     "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",

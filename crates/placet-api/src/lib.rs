@@ -22,6 +22,7 @@ pub mod client;
 pub mod command;
 pub mod entry;
 pub mod intake;
+pub mod mcp;
 pub mod overview;
 pub mod pep;
 pub mod policy;

@@ -75,6 +75,8 @@ pub struct Ended {
     pub result: Option<Sha256Digest>,
     /// What was recorded of it, if anything was.
     pub recording: Option<Recorded>,
+    /// What came out, where it is to be kept for those who come for it later.
+    pub delivery: Option<Vec<u8>>,
 }
 
 /// What an enforcement point recorded of an execution: an asciicast.
@@ -355,6 +357,7 @@ impl Broker {
                 request: id,
                 bytes: recorded.bytes.to_vec(),
             }));
+            writes.extend(ended.delivery.clone().map(|bytes| Write::Delivery(id, bytes)));
             let requires = deadline.map(Requires::Before).into_iter().collect();
             self.commit(Transition { requires, writes, entries: entries.into_iter().collect() }).await?;
             Ok(())
@@ -490,6 +493,7 @@ fn checked(report: OutcomeReport) -> Result<(ExecutionId, Ended), CallError> {
             measures: report.measures,
             result,
             recording: None,
+            delivery: None,
         })?,
     ))
 }

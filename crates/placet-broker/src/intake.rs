@@ -16,7 +16,7 @@ use placet_core::request::{Intake, Request, Status};
 use placet_core::retry::{KEY_BYTES_MAX, KeyRecord, Retry, Twin, retry};
 use placet_core::text::Untrusted;
 use placet_core::time::Timestamp;
-use placet_policy::MapRefusal;
+use placet_policy::{MapRefusal, Mapped};
 use placet_store::{RequestFilter, Requires, StoredRequest, Transition, Write};
 
 use crate::error::{Attempt, CallError, rejected};
@@ -65,9 +65,9 @@ pub struct Envelope {
 pub struct InterceptedCall {
     /// What it would talk to: for a command, [`Executor::runner`].
     pub target: String,
-    /// The action and resource that the pins were planned for. If the mapping says something else by now, the call is
-    /// refused: its secrets were chosen for this and for nothing else.
-    pub planned_for: (ActionName, ResourceRef),
+    /// The action and resource that the pins were planned for, if they were. If the mapping says something else by now, the
+    /// call is refused: its secrets were chosen for this and for nothing else.
+    pub planned_for: Option<(ActionName, ResourceRef)>,
     /// How far it can be trusted here.
     pub grade: Grade,
     /// The call itself.
@@ -161,7 +161,7 @@ impl Broker {
     }
 
     /// Takes a call in that this enforcement point intercepted and would carry out.
-    pub async fn submit_command(
+    pub async fn submit_intercepted(
         &self,
         enforcer: &Enforcer,
         caller: &Caller,
@@ -196,17 +196,14 @@ impl Broker {
     ) -> Result<Submitted, CallError> {
         self.take_call(caller.principal).await?;
         let executor = enforcer.executor();
-        runs_commands(executor)?;
-        if call.target != executor.runner() {
-            let message = format!("this enforcement point's commands have the target {}", executor.runner());
-            return Err(CallError::invalid("bad_target", message, "/target"));
-        }
-        let argv = argv_of(&call.arguments)?;
         attempts(|| async {
             let snapshot = self.snapshot().await?;
             snapshot.admits_enforcer(enforcer)?;
-            let mapped = snapshot.bundle.map_command(&argv).map_err(unmapped)?;
-            if (&mapped.action, &mapped.resource) != (&call.planned_for.0, &call.planned_for.1) {
+            let mapped = mapped(&snapshot, enforcer, &call)?;
+            let planned = |(action, resource): &(ActionName, ResourceRef)| {
+                (action, resource) == (&mapped.action, &mapped.resource)
+            };
+            if !call.planned_for.as_ref().is_none_or(planned) {
                 let message = "The policy changed while this call was prepared. Try again.".to_owned();
                 let code = "mapping_moved";
                 return Err(Attempt::Failed(CallError::Conflict { code, message, request: None }));
@@ -525,7 +522,11 @@ fn checked(
 }
 
 /// Who asks on whose behalf: the sponsor, or a person that the agent is registered to act for.
-fn chain(caller: &Caller, envelope: &Envelope, directory: &Directory) -> Result<ActorChain, CallError> {
+pub(crate) fn chain(
+    caller: &Caller,
+    envelope: &Envelope,
+    directory: &Directory,
+) -> Result<ActorChain, CallError> {
     let agent = directory.active_agent(caller.agent.id).ok_or(CallError::Unauthenticated)?;
     let on_behalf_of = match &envelope.on_behalf_of {
         None => agent.sponsor,
@@ -548,6 +549,23 @@ fn chain(caller: &Caller, envelope: &Envelope, directory: &Directory) -> Result<
 
 fn unmapped(refusal: MapRefusal) -> CallError {
     CallError::invalid("bad_argv", refusal.to_string(), "/argv")
+}
+
+/// What a call is about, if this enforcement point may hand it in.
+fn mapped(snapshot: &Snapshot, enforcer: &Enforcer, call: &InterceptedCall) -> Result<Mapped, CallError> {
+    if let Enforcer::Local(PepKind::Mcp) = enforcer {
+        return snapshot
+            .bundle
+            .map_intercepted(PepKind::Mcp, &call.arguments)
+            .map_err(|refusal| CallError::invalid("bad_arguments", refusal.to_string(), "/arguments"));
+    }
+    let executor = enforcer.executor();
+    runs_commands(executor)?;
+    if call.target != executor.runner() {
+        let message = format!("this enforcement point's commands have the target {}", executor.runner());
+        return Err(CallError::invalid("bad_target", message, "/target"));
+    }
+    snapshot.bundle.map_command(&argv_of(&call.arguments)?).map_err(unmapped)
 }
 
 /// Only an enforcement point of that kind hands commands in: what it intercepts is its credential's, never the call's.

@@ -36,6 +36,7 @@ pub mod restored;
 pub mod review;
 pub mod search;
 mod show;
+pub mod tools;
 pub mod vault;
 
 use std::path::PathBuf;

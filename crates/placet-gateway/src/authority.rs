@@ -139,9 +139,9 @@ pub struct Intercepted {
     pub target: String,
     /// How far the enforcement point can be trusted here.
     pub grade: Grade,
-    /// What the pins were planned for. If the mapping says something else by now, the call must be refused: secrets
-    /// were chosen for this and for nothing else.
-    pub planned_for: Target,
+    /// What the pins were planned for, if they were planned for something. If the mapping says something else by now, the
+    /// call must be refused: secrets were chosen for this and for nothing else.
+    pub planned_for: Option<Target>,
     /// The call itself, token for token.
     pub arguments: Value,
     /// What else pins the meaning.
@@ -254,6 +254,8 @@ pub struct Completion {
     pub result: Option<Sha256Digest>,
     /// What was recorded of it, if anything was to be.
     pub recording: Option<Kept>,
+    /// What came out, where it is to be kept for those who come for it later.
+    pub delivery: Option<Vec<u8>>,
 }
 
 /// Why the authority did not do what was asked.

@@ -8,6 +8,7 @@ pub mod blobs;
 pub mod commands;
 pub mod frames;
 mod hash;
+pub mod mcp;
 pub mod recovery;
 pub mod remote;
 pub mod runner;

@@ -89,11 +89,12 @@ impl RemoteAuthority {
         start: Option<Secret>,
     ) -> Result<(Submitted, Option<Claimed>), AuthorityError> {
         let token = token_of(&call.caller)?.clone();
+        let planned_for = call.planned_for.ok_or_else(|| strange("it takes in only commands so far"))?;
         let request = InterceptedRequest {
             target: call.target,
             grade: call.grade,
-            action: call.planned_for.action,
-            resource: call.planned_for.resource,
+            action: planned_for.action,
+            resource: planned_for.resource,
             arguments: call.arguments,
             pins: call.pins,
             justification: call.justification,

@@ -14,7 +14,7 @@ use crate::context::FixedEvidence;
 use crate::electorates::Electorates;
 use crate::entities::{self, Resources};
 use crate::explain::Parts;
-use crate::files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX};
+use crate::files::{BundleFiles, FILES_MAX, file_bytes_max};
 use crate::finding::{Finding, Severity, Source};
 use crate::guard;
 use crate::mapping::Mapping;
@@ -98,6 +98,10 @@ const SCHEMA: &str = "schema.cedarschema";
 const ENTITIES: &str = "entities.toml";
 const MAPPING: &str = "mapping.toml";
 const RUNNER: &str = "runner.toml";
+/// The directory that says which MCP servers there are, for the enforcement point to read.
+const MCP: &str = "mcp/";
+/// What its files may be: how a server is reached, its accepted tools, what it tells models about itself.
+const MCP_SUFFIXES: [&str; 3] = [".toml", ".tools.jsonl", ".instructions"];
 /// What the rules that placet adds are called in findings.
 const GENERATED: &str = "(placet's own rules)";
 /// The guard by which a bundle says who is asked about what policy cannot represent.
@@ -214,6 +218,14 @@ impl Bundle {
         self.runner.as_deref()
     }
 
+    /// The texts below `mcp/`, by path. The enforcement point for tools reads them.
+    pub fn mcp_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().filter(|(path, _)| path.starts_with(MCP)).filter_map(|(path, bytes)| {
+            // The bundle was read as text, so this leaves nothing out.
+            Some((path, std::str::from_utf8(bytes).ok()?))
+        })
+    }
+
     /// The rules that placet adds to the bundle's own, as Cedar: for those who want to see all that decides.
     pub fn generated_rules(&self) -> String {
         generated_rules(
@@ -302,11 +314,12 @@ impl<'a> Texts<'a> {
         for (file, bytes) in files.iter() {
             let empty = Source { file, text: "" };
             if !is_known(file) {
-                let help = "a bundle has bundle.toml, schema.cedarschema, allow.cedar, never.cedar, ask.cedar, review.cedar, invariants.cedar, mapping.toml, runner.toml, entities.toml and tests/*.toml";
+                let help = "a bundle has bundle.toml, schema.cedarschema, allow.cedar, never.cedar, ask.cedar, review.cedar, invariants.cedar, mapping.toml, runner.toml, entities.toml, tests/*.toml and mcp/*";
                 findings.push(empty.error("file", 0..0, "this file has no meaning in a bundle").help(help));
             }
-            if bytes.len() > FILE_BYTES_MAX {
-                findings.push(empty.error("L14", 0..0, "a file of a bundle has at most 64 KiB"));
+            let max = file_bytes_max(file);
+            if bytes.len() > max {
+                findings.push(empty.error("L14", 0..0, format!("this file may have at most {max} bytes")));
                 continue;
             }
             match std::str::from_utf8(bytes) {
@@ -347,11 +360,13 @@ impl<'a> Texts<'a> {
 }
 
 fn is_known(file: &str) -> bool {
-    let is_test = file
-        .strip_prefix("tests/")
-        .and_then(|name| name.strip_suffix(".toml"))
-        .is_some_and(|name| !name.is_empty() && !name.contains('/'));
-    is_test
+    let below = |directory: &str, suffix: &str| {
+        file.strip_prefix(directory)
+            .and_then(|name| name.strip_suffix(suffix))
+            .is_some_and(|name| !name.is_empty() && !name.contains('/'))
+    };
+    below("tests/", ".toml")
+        || MCP_SUFFIXES.iter().any(|suffix| below(MCP, suffix))
         || [MANIFEST, SCHEMA, ENTITIES, MAPPING, RUNNER].contains(&file)
         || CEDAR_FILES.iter().any(|(known, _)| *known == file)
 }

@@ -9,8 +9,20 @@ use placet_core::digest::BundleDigest;
 
 /// How many bytes a file of a bundle may have.
 pub const FILE_BYTES_MAX: usize = 64 * 1024;
+/// How many bytes the accepted tools of one MCP server may have: machines write that file, and diffs show it by line.
+pub const TOOLS_BYTES_MAX: usize = 256 * 1024;
 /// How many files a bundle may have.
 pub const FILES_MAX: usize = 256;
+
+/// The directories that a bundle may have.
+const DIRECTORIES: [&str; 2] = ["tests", "mcp"];
+/// How the files end in which machines write down the accepted tools.
+const TOOLS_SUFFIX: &str = ".tools.jsonl";
+
+/// How many bytes this file of a bundle may have.
+pub fn file_bytes_max(path: &str) -> usize {
+    if path.starts_with("mcp/") && path.ends_with(TOOLS_SUFFIX) { TOOLS_BYTES_MAX } else { FILE_BYTES_MAX }
+}
 
 /// The files of a bundle by relative path, `ask.cedar` or `tests/deploy.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -33,12 +45,17 @@ pub enum ReadError {
     /// The name is not text.
     #[error("read {0:?}: its name is not UTF-8")]
     Name(PathBuf),
-    /// Only `tests` may be a directory.
-    #[error("read {0:?}: the only directory in a bundle is tests/")]
+    /// Only `tests` and `mcp` may be directories.
+    #[error("read {0:?}: the only directories in a bundle are tests/ and mcp/")]
     Directory(PathBuf),
-    /// More than [`FILE_BYTES_MAX`].
-    #[error("read {0:?}: a file of a bundle has at most 64 KiB")]
-    TooLarge(PathBuf),
+    /// More than [`file_bytes_max`] allows for it.
+    #[error("read {path:?}: it may have at most {max} bytes")]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// How many it may have.
+        max: usize,
+    },
     /// More than [`FILES_MAX`].
     #[error("read {0:?}: a bundle has at most 256 files")]
     TooMany(PathBuf),
@@ -50,7 +67,7 @@ impl BundleFiles {
         BundleFiles(files.into_iter().map(|(path, bytes)| (path.into(), bytes.into())).collect())
     }
 
-    /// Reads a directory: its files and those of `tests/`, each opened once and read to its bound. Names that start
+    /// Reads a directory: its files and those of `tests/` and `mcp/`, each opened once and read to its bound. Names that start
     /// with a dot, and those that end with `~`, are an editor's and are passed over.
     pub fn read_dir(directory: &Path) -> Result<Self, ReadError> {
         let mut files = BTreeMap::new();
@@ -98,10 +115,10 @@ fn read_into(files: &mut BTreeMap<String, Vec<u8>>, at: &Path, prefix: &str) -> 
         }
         let kind = entry.file_type().map_err(io(&path))?;
         if kind.is_dir() {
-            if !(prefix.is_empty() && name == "tests") {
+            if !(prefix.is_empty() && DIRECTORIES.contains(&name.as_str())) {
                 return Err(ReadError::Directory(path));
             }
-            read_into(files, &path, "tests/")?;
+            read_into(files, &path, &format!("{name}/"))?;
             continue;
         }
         if !kind.is_file() {
@@ -115,12 +132,14 @@ fn read_into(files: &mut BTreeMap<String, Vec<u8>>, at: &Path, prefix: &str) -> 
         if !file.metadata().map_err(io(&path))?.is_file() {
             return Err(ReadError::NotAFile(path));
         }
+        let name = format!("{prefix}{name}");
+        let max = file_bytes_max(&name);
         let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io(&path))?;
-        if bytes.len() > FILE_BYTES_MAX {
-            return Err(ReadError::TooLarge(path));
+        file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(io(&path))?;
+        if bytes.len() > max {
+            return Err(ReadError::TooLarge { path, max });
         }
-        files.insert(format!("{prefix}{name}"), bytes);
+        files.insert(name, bytes);
     }
     Ok(())
 }
@@ -197,7 +216,7 @@ mod tests {
         std::fs::write(at("allow.cedar"), vec![b' '; FILE_BYTES_MAX]).unwrap();
         assert!(BundleFiles::read_dir(directory.path()).is_ok());
         std::fs::write(at("allow.cedar"), vec![b' '; FILE_BYTES_MAX + 1]).unwrap();
-        assert!(matches!(BundleFiles::read_dir(directory.path()), Err(ReadError::TooLarge(_))));
+        assert!(matches!(BundleFiles::read_dir(directory.path()), Err(ReadError::TooLarge { .. })));
         std::fs::remove_file(at("allow.cedar")).unwrap();
 
         for number in 0..=FILES_MAX {

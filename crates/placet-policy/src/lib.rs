@@ -35,7 +35,7 @@ pub use bundle::{Bundle, Loaded, Place, place_of};
 pub use cases::CaseResult;
 pub use decide::{Judgement, Question};
 pub use explain::{Explained, Explanation, PolicyKind};
-pub use files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX, ReadError};
+pub use files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX, ReadError, TOOLS_BYTES_MAX, file_bytes_max};
 pub use finding::{Finding, FindingReport, Severity, Span};
 pub use format::format_cedar;
 pub use mapping::{ARGV, MapRefusal, Mapped, SERVER, TOOL, TOOL_ARGUMENTS};

@@ -196,13 +196,27 @@ impl Bundle {
 
     /// What this bundle makes of a stored call.
     pub(crate) fn mapped(&self, action: &ActionRequest) -> Result<Mapped, MapRefusal> {
-        let members = || action.arguments.as_object().ok_or(MapRefusal::Shape("a JSON object"));
-        match action.pep {
-            PepKind::External => Ok(Mapped {
+        if action.pep == PepKind::External {
+            return Ok(Mapped {
                 action: action.action.clone(),
                 resource: action.resource.clone(),
                 facts: self.map_external(&action.action, &action.arguments)?,
-            }),
+            });
+        }
+        self.map_intercepted(action.pep, &action.arguments)
+    }
+
+    /// Whether a rule may map calls of this tool: then what they are about depends on their arguments.
+    pub fn maps_tool(&self, server: &str, tool: &str) -> bool {
+        self.mapping.tools.iter().any(|rule| rule.is_for(server, tool))
+    }
+
+    /// What an intercepted call is about.
+    pub fn map_intercepted(&self, pep: PepKind, arguments: &Value) -> Result<Mapped, MapRefusal> {
+        let members = || arguments.as_object().ok_or(MapRefusal::Shape("a JSON object"));
+        match pep {
+            // What nobody intercepted has a door of its own, with rules of its own.
+            PepKind::External => Err(MapRefusal::Shape("a call that an enforcement point intercepted")),
             PepKind::Command => {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with argv, an array of strings");
                 let words = members()?.get(ARGV).and_then(Value::as_array).ok_or(SHAPE)?;

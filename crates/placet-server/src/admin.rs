@@ -48,8 +48,8 @@ pub struct Peer {
     pub uid: u32,
 }
 
-/// The calls of the admin socket. They expect a [`Peer`] among a request's extensions: without one, nothing is served.
-pub fn admin_router(app: &App) -> Router {
+/// The calls of the admin socket, and those of `mounted` enforcement points. They expect a [`Peer`] among a request's extensions: without one, nothing is served.
+pub fn admin_router(app: &App, mounted: Router) -> Router {
     let calls = Router::new()
         .route("/admin/v1/status", get(status))
         .route("/admin/v1/people", get(people).post(add_person))
@@ -88,9 +88,10 @@ pub fn admin_router(app: &App) -> Router {
         .route("/admin/v1/audit/checkpoint", post(checkpoint))
         .route("/admin/v1/backup", get(backups::progress).post(backups::begin))
         .route("/metrics", get(health::metrics))
-        .with_state(app.clone())
-        .route_layer(from_fn_with_state(app.clone(), name_operator));
+        .with_state(app.clone());
     let router = patient(calls)
+        .merge(mounted)
+        .route_layer(from_fn_with_state(app.clone(), name_operator))
         .merge(health::routes(app))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method);

@@ -276,6 +276,7 @@ impl Views for Faulty {
         key(principal: Principal, key: String) -> Option<KeyRecord>;
         card(hash: Sha256Digest) -> Option<Vec<u8>>;
         recording(execution: ExecutionId) -> Option<Vec<u8>>;
+        delivery(request: RequestId) -> Option<Vec<u8>>;
         directory() -> Arc<Directory>;
         agent_by_token(hash: Sha256Digest) -> Option<Agent>;
         pep_by_token(hash: Sha256Digest) -> Option<Pep>;

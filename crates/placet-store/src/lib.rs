@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use placet_core::action::Principal;
 use placet_core::digest::{ActionDigest, BundleDigest, Sha256Digest, ShortCode};
@@ -138,6 +139,8 @@ pub enum Write {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// What came out of an execution, kept for a while for those who come for it.
+    Delivery(RequestId, Vec<u8>),
     /// A person, new or changed. Moves the directory's epoch.
     Person(Person),
     /// An agent, new or changed. Moves the directory's epoch.
@@ -268,6 +271,9 @@ pub const PAGE_MAX: usize = 200;
 
 /// The most entries whose bytes are given at once: with entries of the largest size, 64 MiB.
 pub const ENTRIES_MAX: usize = 1024;
+
+/// How long what came out of an execution is kept for those who come for it.
+pub const DELIVERY_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The bundle in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -409,6 +415,9 @@ pub trait Views: Send + Sync {
     fn card(&self, hash: Sha256Digest) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
     /// The recording of an execution; none if there is none, or if it was erased.
     fn recording(&self, execution: ExecutionId) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
+
+    /// What came out of a request's execution, for [`DELIVERY_LIFETIME`] after it ended.
+    fn delivery(&self, request: RequestId) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>>;
 
     /// Everyone, as of the newest epoch. Cheap when nothing has changed.
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>>;

@@ -3,7 +3,7 @@
 //! Nothing is decided here: calls are put into the broker's words, its answers into the gateway's.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -12,7 +12,7 @@ use placet_broker::execution::{ClaimedGrant, Ended, Recorded};
 use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
-use placet_core::action::PepKind;
+use placet_core::action::{PepKind, Principal};
 use placet_core::digest::BundleDigest;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::Request;
@@ -21,6 +21,8 @@ use placet_gateway::authority::{
     Authority, AuthorityError, AuthorityErrorKind, Caller, Claimed, Completion, Guidance, Intercepted, Shown,
     Submitted,
 };
+use placet_gateway::mcp::catalogue::Catalogue;
+use placet_gateway::mcp::{ServerSecrets, ToolSource};
 use placet_gateway::runner::bundled::Bundled;
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::plan::Target;
@@ -34,11 +36,13 @@ pub(crate) type Document = Arc<dyn Fn(&Seen) -> RequestDocument + Send + Sync>;
 pub(crate) struct BrokerAuthority {
     broker: Broker,
     document: Document,
-    /// The command enforcement point of this process.
+    /// The enforcement point of this process that it stands for.
     enforcer: Enforcer,
     bundled: Bundled,
     /// Whom nothing is executed as.
     agent_users: AgentUsers,
+    /// The MCP servers of the bundle in force.
+    catalogue: Mutex<Option<Arc<Catalogue>>>,
 }
 
 impl BrokerAuthority {
@@ -50,7 +54,14 @@ impl BrokerAuthority {
         agent_users: AgentUsers,
     ) -> Self {
         let enforcer = Enforcer::Local(PepKind::Command);
-        BrokerAuthority { broker, document, enforcer, bundled: Bundled::new(run_as), agent_users }
+        let (bundled, catalogue) = (Bundled::new(run_as), Mutex::new(None));
+        BrokerAuthority { broker, document, enforcer, bundled, agent_users, catalogue }
+    }
+
+    /// The same for the enforcement point for tools.
+    pub(crate) fn of_tools(broker: Broker, document: Document) -> Self {
+        let enforcer = Enforcer::Local(PepKind::Mcp);
+        BrokerAuthority { enforcer, ..Self::new(broker, document, None, AgentUsers::default()) }
     }
 
     /// How this machine executes commands under the bundle in force.
@@ -99,7 +110,7 @@ impl BrokerAuthority {
 fn intercepted(call: Intercepted) -> InterceptedCall {
     InterceptedCall {
         target: call.target,
-        planned_for: (call.planned_for.action, call.planned_for.resource),
+        planned_for: call.planned_for.map(|target| (target.action, target.resource)),
         grade: call.grade,
         arguments: call.arguments,
         pins: call.pins,
@@ -124,7 +135,7 @@ impl Authority for BrokerAuthority {
     fn submit(&self, call: Intercepted) -> BoxFuture<'_, Result<Submitted, AuthorityError>> {
         Box::pin(async move {
             let caller = self.caller(&call.caller).await?;
-            let submitted = self.broker.submit_command(&self.enforcer, &caller, intercepted(call)).await;
+            let submitted = self.broker.submit_intercepted(&self.enforcer, &caller, intercepted(call)).await;
             let submitted = submitted.map_err(refused)?;
             Ok(Submitted { shown: self.shown(&submitted.seen), new: submitted.new })
         })
@@ -194,6 +205,7 @@ impl Authority for BrokerAuthority {
                 recording: completion
                     .recording
                     .map(|kept| Recorded { bytes: kept.bytes, truncated: kept.truncated }),
+                delivery: completion.delivery,
             };
             let completed = self.broker.complete_for(&self.enforcer, request, execution, ended).await;
             completed.map(drop).map_err(refused)
@@ -222,6 +234,52 @@ impl Authority for BrokerAuthority {
         Box::pin(async move {
             self.broker.abandon(&self.enforcer, request, execution, &why).await.map_err(refused)
         })
+    }
+}
+
+impl ToolSource for BrokerAuthority {
+    fn delivered(
+        &self,
+        principal: Principal,
+        request: RequestId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, AuthorityError>> {
+        Box::pin(async move {
+            let caller = self.broker.caller(principal).await.map_err(refused)?;
+            self.broker.delivery_of(&caller, request).await.map_err(refused)
+        })
+    }
+
+    fn tools(&self) -> BoxFuture<'_, Result<Arc<Catalogue>, AuthorityError>> {
+        Box::pin(async move {
+            let known = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let guide =
+                self.broker.guide_tools(known.as_ref().map(|known| known.bundle)).await.map_err(refused)?;
+            let Some(guide) = guide else { return known.ok_or_else(|| internal("a catalogue was lost")) };
+            let files = guide.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+            let read = Catalogue::read(guide.bundle, files).map_err(|error| {
+                let message = format!("The active policy's MCP servers cannot be used: {error}.");
+                AuthorityError::new(AuthorityErrorKind::Forbidden, "no_tools", message)
+            })?;
+            let read = Arc::new(read);
+            *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Some(read.clone());
+            Ok(read)
+        })
+    }
+
+    fn callable(
+        &self,
+        principal: Principal,
+        server: String,
+        tools: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>> {
+        Box::pin(async move {
+            let caller = self.broker.caller(principal).await.map_err(refused)?;
+            self.broker.callable_tools(&caller, &server, tools).await.map_err(refused)
+        })
+    }
+
+    fn server_secrets(&self, names: Vec<String>) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>> {
+        Box::pin(async move { self.broker.server_secrets(&names).await.map_err(refused) })
     }
 }
 

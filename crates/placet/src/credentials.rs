@@ -29,6 +29,12 @@ struct ClientFile {
 
 /// The agents' door, as the agent or pipeline whose token is given.
 pub(crate) fn agents() -> Result<Agents, Failure> {
+    let (url, token) = agents_door()?;
+    Ok(Agents::new(&url, token)?)
+}
+
+/// The address of the agents' door, and the token of the agent or pipeline that is given.
+pub(crate) fn agents_door() -> Result<(String, Secret), Failure> {
     let file = client_file()?;
     let url = variable("PLACET_AGENTS_URL")?.or(file.agents_url).unwrap_or_else(|| AGENTS_URL.to_owned());
     let token = variable("PLACET_AGENT_TOKEN")?.or(file.agent_token).ok_or_else(|| {
@@ -36,7 +42,7 @@ pub(crate) fn agents() -> Result<Agents, Failure> {
             "Set PLACET_AGENT_TOKEN. An operator gets one with `placet agent add NAME --sponsor PERSON`.",
         )
     })?;
-    Ok(Agents::new(&url, Secret::new(token))?)
+    Ok((url, Secret::new(token)))
 }
 
 /// The reviewers' door, as the person whose token is given.

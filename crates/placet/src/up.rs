@@ -23,6 +23,7 @@ use placet_core::request::Lifetimes;
 use placet_core::time::Clock;
 use placet_gateway::authority::AuthorityError;
 use placet_gateway::commands::Commands;
+use placet_gateway::mcp::{self, Mcp, Parts as McpParts};
 use placet_gateway::recovery::recover;
 use placet_gateway::runner::user::Identity;
 use placet_ledger::{KeyName, Signer};
@@ -36,7 +37,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::agent_users::AgentUsers;
-use crate::authority::BrokerAuthority;
+use crate::authority::{BrokerAuthority, Document};
 use crate::backup::OnlineBackups;
 use crate::cli::UpOptions;
 use crate::config::Config;
@@ -140,14 +141,16 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         broker.clone(),
         clock.clone(),
     )));
-    let document = app.clone();
+    let written = app.clone();
+    let document: Document = Arc::new(move |seen| written.request_document(seen));
     let authority = Arc::new(BrokerAuthority::new(
         broker.clone(),
-        Arc::new(move |seen| document.request_document(seen)),
+        document.clone(),
         config.run_as.clone(),
         AgentUsers::resolve(&config.agent_users),
     ));
     let commands = runner(&data, &authority, &clock, &entropy).await?;
+    let tools = tools(&broker, &document, config.mcp_hold, &clock, &entropy).await?;
     let machine = machine_grade(&authority).await;
 
     let admin = AdminListener::bind(data.join("admin.sock"))
@@ -172,9 +175,9 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     });
     let sweeper = tokio::spawn(runner::sweep(commands.clone(), clock.clone(), stopping.clone()));
     let doors = tokio::spawn({
-        let agents_door = placet_server::agents_door(&app, commands.router());
+        let agents_door = placet_server::agents_door(&app, commands.router().merge(tools.router()));
         let reviewers_door = placet_server::reviewers_door(&app);
-        let admin_door = placet_server::admin::admin_router(&app);
+        let admin_door = placet_server::admin::admin_router(&app, tools.operators_router());
         let stopping = stopping.clone();
         async move {
             tokio::join!(
@@ -191,6 +194,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     let _ = stop.send(true);
     let drained = tokio::time::timeout(DRAIN_MAX, async {
         commands.drain().await;
+        tools.drain().await;
         doors.await
     });
     if drained.await.is_err() {
@@ -360,6 +364,26 @@ async fn runner(
     recover(authority.as_ref(), &users).await.map_err(UpError::Recover)?;
     let target = Executor::from(PepKind::Command).runner();
     Ok(runner::commands(data, authority.clone(), target, clock, entropy)?)
+}
+
+/// The enforcement point for tools. Servers are its children and ended with the earlier process; what became of the calls
+/// that they were at work on is not known.
+async fn tools(
+    broker: &Broker,
+    document: &Document,
+    hold: Duration,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Mcp, UpError> {
+    let authority = Arc::new(BrokerAuthority::of_tools(broker.clone(), document.clone()));
+    recover(authority.as_ref(), &[nix::unistd::geteuid().as_raw()]).await.map_err(UpError::Recover)?;
+    Ok(Mcp::new(McpParts {
+        authority: authority.clone(),
+        source: authority,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        pace: mcp::Pace { hold, ..mcp::Pace::default() },
+    }))
 }
 
 /// What commands are worth on this machine, in a sentence.

@@ -117,10 +117,10 @@ pub(crate) fn command() -> InterceptedCall {
     let secret = SecretVersion { name: "db".into(), version: 1 };
     InterceptedCall {
         target: "runner:local".into(),
-        planned_for: (
+        planned_for: Some((
             ActionName::parse("command.run").unwrap(),
             ResourceRef::new("Program", "/usr/bin/true").unwrap(),
-        ),
+        )),
         grade: Grade::Enforced,
         arguments: Value::parse(br#"{"argv":["/usr/bin/true"]}"#).unwrap(),
         pins: Pins { secrets: BTreeMap::from([("PASSWORD".into(), secret)]), ..Pins::default() },
@@ -135,8 +135,9 @@ async fn approved_command(world: &World) -> Request {
     let argv = ["/usr/bin/true".to_owned()];
     let guide = world.broker.guide_command(&local(), &argv).await.unwrap();
     let mut call = command();
-    call.planned_for = (guide.action, guide.resource);
-    let request = world.broker.submit_command(&local(), &world.bot, call).await.unwrap().seen.stored.request;
+    call.planned_for = Some((guide.action, guide.resource));
+    let request =
+        world.broker.submit_intercepted(&local(), &world.bot, call).await.unwrap().seen.stored.request;
     assert_eq!(request.status(), Status::Pending);
     world.vote(&rev, request.id, Verdict::Approve).await.unwrap();
     request
@@ -176,6 +177,7 @@ async fn secrets_are_released_only_while_their_execution_lasts() {
         summary: "exit 0".into(),
         measures: BTreeMap::new(),
         result: None,
+        delivery: None,
     };
     world.broker.complete_for(&local(), request.id, claimed.execution, ended).await.unwrap();
     let refused = world.broker.secrets_for(&local(), request.id, claimed.execution).await.unwrap_err();
@@ -200,16 +202,16 @@ async fn nothing_starts_without_the_secret_it_was_approved_with() {
 async fn what_nobody_intercepted_does_not_come_in_as_intercepted() {
     let world = World::new("team").await;
     let refused =
-        world.broker.submit_command(&PepKind::External.into(), &world.bot, command()).await.unwrap_err();
+        world.broker.submit_intercepted(&PepKind::External.into(), &world.bot, command()).await.unwrap_err();
     assert_eq!(refused.code(), "other_kind");
     let elsewhere = InterceptedCall {
-        planned_for: (
+        planned_for: Some((
             ActionName::parse("data.export").unwrap(),
             ResourceRef::new("Dataset", "shop").unwrap(),
-        ),
+        )),
         ..command()
     };
-    let refused = world.broker.submit_command(&local(), &world.bot, elsewhere).await.unwrap_err();
+    let refused = world.broker.submit_intercepted(&local(), &world.bot, elsewhere).await.unwrap_err();
     assert_eq!(refused.code(), "mapping_moved");
 }
 

@@ -40,7 +40,7 @@ impl World {
     async fn command_at(&self, enforcer: &Enforcer) -> InterceptedCall {
         let guide = self.broker.guide_command(enforcer, &["/usr/bin/true".to_owned()]).await.unwrap();
         InterceptedCall {
-            planned_for: (guide.action, guide.resource),
+            planned_for: Some((guide.action, guide.resource)),
             target: enforcer.executor().runner(),
             pins: Pins::default(),
             ..command()
@@ -59,6 +59,7 @@ fn ended() -> Ended {
         measures: BTreeMap::new(),
         result: None,
         recording: None,
+        delivery: None,
     }
 }
 
@@ -72,7 +73,8 @@ async fn each_enforcement_point_carries_out_what_it_took_in_itself() {
     let (first, second) =
         (world.pep("one", PepKind::Command).await.0, world.pep("two", PepKind::Command).await.0);
     let call = world.command_at(&first).await;
-    let request = world.broker.submit_command(&first, &world.bot, call).await.unwrap().seen.stored.request;
+    let request =
+        world.broker.submit_intercepted(&first, &world.bot, call).await.unwrap().seen.stored.request;
     assert_eq!(request.action.target, first.executor().runner());
     for other in [&second, &local()] {
         let refused = world.broker.claim_for(other, &world.bot, request.id, "theirs").await.unwrap_err();
@@ -119,12 +121,12 @@ async fn a_call_is_of_the_kind_and_the_runner_of_whoever_hands_it_in() {
     let world = World::new("team").await;
     let (command, mcp) = (world.pep("one", PepKind::Command).await.0, world.pep("two", PepKind::Mcp).await.0);
     let call = world.command_at(&command).await;
-    let refused = world.broker.submit_command(&mcp, &world.bot, call.clone()).await.unwrap_err();
+    let refused = world.broker.submit_intercepted(&mcp, &world.bot, call.clone()).await.unwrap_err();
     assert_eq!(refused.code(), "other_kind");
     let argv = ["/usr/bin/true".to_owned()];
     assert_eq!(world.broker.guide_command(&mcp, &argv).await.unwrap_err().code(), "other_kind");
     let elsewhere = InterceptedCall { target: "runner:local".into(), ..call };
-    let refused = world.broker.submit_command(&command, &world.bot, elsewhere).await.unwrap_err();
+    let refused = world.broker.submit_intercepted(&command, &world.bot, elsewhere).await.unwrap_err();
     assert_eq!(refused.code(), "bad_target");
     for (name, kind, code) in [
         ("three", PepKind::External, "bad_kind"),
@@ -145,8 +147,8 @@ async fn a_revoked_enforcement_point_does_nothing_any_more() {
     let (pep, token) = world.pep("one", PepKind::Command).await;
     let call = world.command_at(&pep).await;
     let (running, granted) = (
-        world.broker.submit_command(&pep, &world.bot, call.clone()).await.unwrap().seen.stored.request,
-        world.broker.submit_command(&pep, &world.bot, call.clone()).await.unwrap().seen.stored.request,
+        world.broker.submit_intercepted(&pep, &world.bot, call.clone()).await.unwrap().seen.stored.request,
+        world.broker.submit_intercepted(&pep, &world.bot, call.clone()).await.unwrap().seen.stored.request,
     );
     let claimed = world.broker.claim_for(&pep, &world.bot, running.id, "mine").await.unwrap();
     // A new token keeps what was taken in, and ends the old one.
@@ -162,7 +164,7 @@ async fn a_revoked_enforcement_point_does_nothing_any_more() {
     // It was at the door just before.
     let execution = claimed.execution;
     for refused in [
-        world.broker.submit_command(&pep, &world.bot, call.clone()).await.unwrap_err(),
+        world.broker.submit_intercepted(&pep, &world.bot, call.clone()).await.unwrap_err(),
         world.broker.submit_and_start(&pep, &world.bot, call, "mine").await.unwrap_err(),
         world.broker.claim_for(&pep, &world.bot, granted.id, "mine").await.unwrap_err(),
         world.broker.secrets_for(&pep, running.id, execution).await.unwrap_err(),
@@ -196,7 +198,7 @@ async fn what_policy_permits_starts_in_the_transaction_that_takes_it_in() {
     let world = permitting().await;
     let call = world.command_at(&local()).await;
     let before = world.faulty.commits();
-    let submitted = world.broker.submit_command(&local(), &world.bot, call.clone()).await.unwrap();
+    let submitted = world.broker.submit_intercepted(&local(), &world.bot, call.clone()).await.unwrap();
     world.broker.claim_for(&local(), &world.bot, submitted.seen.stored.request.id, "a").await.unwrap();
     let in_two = world.faulty.commits() - before;
     let before = world.faulty.commits();

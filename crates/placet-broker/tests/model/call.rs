@@ -126,7 +126,7 @@ impl Call {
                 got.request = Some((submitted.seen.stored.request.id, submitted.new));
             }),
             Call::Command(caller, call) => {
-                broker.submit_command(&runner(), &caller, *call).await.map(|submitted| {
+                broker.submit_intercepted(&runner(), &caller, *call).await.map(|submitted| {
                     got.request = Some((submitted.seen.stored.request.id, submitted.new));
                 })
             }
@@ -212,7 +212,7 @@ async fn submit(
                 caller,
                 Box::new(InterceptedCall {
                     target: "runner:local".to_owned(),
-                    planned_for: (guide.action, guide.resource),
+                    planned_for: Some((guide.action, guide.resource)),
                     grade: Grade::Enforced,
                     arguments: Value::object([("argv", Value::Array(words))]),
                     pins: Pins::default(),
@@ -265,7 +265,8 @@ fn report(thing: Thing, caller: Caller, id: RequestId, execution: ExecutionId, h
         How::Unknown => (OutcomeKind::Unknown, "unknown"),
     };
     if matches!(thing, Thing::Command(_)) {
-        let ended = Ended { kind, summary, measures: BTreeMap::new(), result: None, recording: None };
+        let ended =
+            Ended { kind, summary, measures: BTreeMap::new(), result: None, recording: None, delivery: None };
         return Call::Complete(id, execution, ended);
     }
     let report = OutcomeReport {

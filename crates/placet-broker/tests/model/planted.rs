@@ -376,6 +376,7 @@ impl Views for Planted {
         entries(filter: EntryFilter) -> Vec<StoredEntry>;
         search(filter: SearchFilter) -> SearchPage;
         recording(execution: ExecutionId) -> Option<Vec<u8>>;
+        delivery(request: RequestId) -> Option<Vec<u8>>;
         overview(since: Timestamp, decided: Timestamp) -> placet_store::Overview;
         pep_by_token(hash: Sha256Digest) -> Option<placet_core::directory::Pep>;
         ended_access(hash: Sha256Digest) -> Option<placet_core::directory::EndedAccess>;

@@ -31,7 +31,7 @@ impl Commands {
             pep: PepKind::Command,
             target: self.0.parts.target.clone(),
             grade: identity.grade(),
-            planned_for: guidance.target,
+            planned_for: Some(guidance.target),
             arguments: arguments(&call.argv),
             pins,
             justification: call.justification,

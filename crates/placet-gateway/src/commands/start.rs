@@ -281,6 +281,7 @@ fn completion(end: &End, report: Option<&Report>, recording: Option<Kept>) -> Co
         measures,
         result: report.map(|report| report.stdout_sha256),
         recording,
+        delivery: None,
     }
 }
 

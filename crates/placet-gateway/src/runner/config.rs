@@ -241,7 +241,7 @@ impl Config {
     }
 }
 
-fn run_as(user: Option<String>, danger_same_user: bool) -> Result<RunAs, ConfigError> {
+pub(crate) fn run_as(user: Option<String>, danger_same_user: bool) -> Result<RunAs, ConfigError> {
     match (user, danger_same_user) {
         (Some(_), true) => Err(rule("runner", "choose one of run_as and danger_same_user")),
         (Some(user), false) if user.is_empty() || user == "root" => {

@@ -85,6 +85,11 @@ impl Identity {
         self.other.is_some()
     }
 
+    /// The other user's ids, if it is another.
+    pub(crate) fn uid_and_gid(&self) -> Option<(u32, u32)> {
+        self.other.map(|ids| (ids.uid, ids.gid))
+    }
+
     pub(super) fn ids(&self) -> Option<Ids> {
         self.other
     }

@@ -195,7 +195,7 @@ pub(crate) async fn submit(
     let enforcer = Enforcer::Remote(pep);
     let call = InterceptedCall {
         target: body.target,
-        planned_for: (body.action, body.resource),
+        planned_for: Some((body.action, body.resource)),
         grade: body.grade,
         arguments: body.arguments,
         pins: body.pins,
@@ -207,7 +207,7 @@ pub(crate) async fn submit(
     };
     let (submitted, claimed) = match &body.start {
         Some(claim) => app.broker.submit_and_start(&enforcer, &caller, call, claim).await?,
-        None => (app.broker.submit_command(&enforcer, &caller, call).await?, None),
+        None => (app.broker.submit_intercepted(&enforcer, &caller, call).await?, None),
     };
     let execution = match claimed {
         Some(grant) => Some(held(&app, &enforcer, &submitted.seen.stored.request, grant).await?),
@@ -327,7 +327,14 @@ pub(crate) async fn outcome(
     let result = result.map_err(|error| Failure::bad_request("bad_digest", error.to_string()))?;
     let kind = OutcomeKind::parse(body.outcome.as_str())
         .ok_or_else(|| Failure::internal("an outcome's word is not one of ours"))?;
-    let ended = Ended { kind, summary: body.summary, measures: body.measures, result, recording: None };
+    let ended = Ended {
+        kind,
+        summary: body.summary,
+        measures: body.measures,
+        result,
+        recording: None,
+        delivery: None,
+    };
     app.broker.complete_for(&Enforcer::Remote(pep), id, execution, ended).await?;
     Ok(StatusCode::NO_CONTENT)
 }

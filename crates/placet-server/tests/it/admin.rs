@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use crate::world::Doors;
 
 async fn call(doors: &Doors, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
-    let router = admin_router(&doors.app).layer(Extension(Peer { uid: OPERATOR_UID }));
+    let router = admin_router(&doors.app, axum::Router::new()).layer(Extension(Peer { uid: OPERATOR_UID }));
     let request = Request::builder()
         .method(method)
         .uri(format!("/admin/v1{path}"))
@@ -123,7 +123,7 @@ async fn operators_keep_secrets_policy_and_evidence() {
 async fn without_a_peer_or_with_an_origin_nothing_is_served() {
     let doors = Doors::open("team").await;
     let request = || Request::builder().uri("/admin/v1/people");
-    let router = admin_router(&doors.app);
+    let router = admin_router(&doors.app, axum::Router::new());
     let answer = router.clone().oneshot(request().body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let page = request().header("origin", "http://localhost").body(Body::empty()).unwrap();
@@ -142,7 +142,7 @@ async fn the_socket_is_its_owners_and_names_the_caller_by_the_kernel() {
     let listener = AdminListener::bind(path.clone()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let stop = doors.stop.subscribe();
-    let (app, router) = (doors.app.clone(), admin_router(&doors.app));
+    let (app, router) = (doors.app.clone(), admin_router(&doors.app, axum::Router::new()));
     let served =
         tokio::spawn(async move { serve_admin(listener, router, &app, Limits::default(), stop).await });
     let mut stream = UnixStream::connect(&path).await.unwrap();

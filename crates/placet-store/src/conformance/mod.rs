@@ -217,6 +217,7 @@ pub async fn run(make: impl Fn() -> Box<dyn Place>) {
             counts_and_loads,
             a_card_stays_as_it_was_shown,
             a_recording_is_written_once_and_with_its_request,
+            what_came_out_is_kept_for_a_while,
             changes_are_hinted_at,
             a_failing_transition_leaves_the_others,
         }

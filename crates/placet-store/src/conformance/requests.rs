@@ -16,7 +16,7 @@ use placet_core::time::{Clock, Timestamp};
 
 use super::Bench;
 use super::fixtures::{LIFETIMES, REVIEW_FOR, next, stored, writes};
-use crate::{Change, Due, Load, PAGE_MAX, RequestFilter, Requires, Transition, Write};
+use crate::{Change, DELIVERY_LIFETIME, Due, Load, PAGE_MAX, RequestFilter, Requires, Transition, Write};
 
 async fn read(bench: &Bench, id: RequestId) -> Request {
     bench.store().request(id).await.unwrap().unwrap().request
@@ -439,6 +439,21 @@ pub(super) async fn a_recording_is_written_once_and_with_its_request(bench: Benc
     bench.impossible(writes([recording(b"other")])).await;
     assert_eq!(bench.store().recording(execution).await.unwrap().as_deref(), Some(b"cast".as_slice()));
     assert_eq!(bench.store().recording(ExecutionId::from_bytes([6; 16])).await.unwrap(), None);
+}
+
+pub(super) async fn what_came_out_is_kept_for_a_while(bench: Bench) {
+    let (first, second) = (bench.pending("a"), bench.pending("b"));
+    bench.impossible(writes([Write::Delivery(first.id, b"out".to_vec())])).await;
+    bench.write([Write::Delivery(first.id, b"<first>".to_vec()), stored(&first)]).await;
+    let kept = async |id| bench.store().delivery(id).await.unwrap();
+    assert_eq!(kept(first.id).await.as_deref(), Some(b"<first>".as_slice()));
+    assert_eq!(kept(second.id).await, None);
+    // One request comes to one end.
+    bench.impossible(writes([Write::Delivery(first.id, b"other".to_vec())])).await;
+    bench.clock.advance(DELIVERY_LIFETIME);
+    assert_eq!(kept(first.id).await, None);
+    bench.write([stored(&second), Write::Delivery(second.id, b"<second>".to_vec())]).await;
+    assert_eq!(kept(second.id).await.as_deref(), Some(b"<second>".as_slice()));
 }
 
 pub(super) async fn changes_are_hinted_at(bench: Bench) {

@@ -62,6 +62,7 @@ pub(super) enum Row {
     Key { mac: MacBytes, request: RequestId, at: Timestamp, sealed: Vec<u8> },
     Card { mac: MacBytes, request: RequestId, sealed: Vec<u8> },
     Recording { execution: ExecutionId, request: RequestId, sealed: Vec<u8> },
+    Delivery { request: RequestId, sealed: Vec<u8> },
 }
 
 pub(super) struct AgentRow {
@@ -138,7 +139,9 @@ fn words(request: &Request) -> Vec<(&'static str, String)> {
 pub(super) fn unknown_requests(transition: &Transition) -> Vec<RequestId> {
     let written = requesters(transition);
     let kept = transition.writes.iter().filter_map(|write| match write {
-        Write::Card { request, .. } | Write::Recording { request, .. } => Some(*request),
+        Write::Card { request, .. } | Write::Recording { request, .. } | Write::Delivery(request, _) => {
+            Some(*request)
+        }
         _ => None,
     });
     let mut unknown: Vec<RequestId> = transition
@@ -255,6 +258,11 @@ impl Preparing<'_> {
                 let sealed = sealer.seal_bytes(subject, now, &place, &bytes)?;
                 Row::Recording { execution, request, sealed }
             }
+            Write::Delivery(request, bytes) => {
+                let place = Place::new("delivery", &[request.as_bytes()]);
+                let sealed = sealer.seal_bytes(self.subjects.of(Some(request)), now, &place, &bytes)?;
+                Row::Delivery { request, sealed }
+            }
             Write::Person(person) => self.person(&person)?,
             Write::Agent(agent) => Row::Agent(Box::new(self.agent(agent)?)),
             Write::Pep(pep) => Row::Pep(Box::new(self.pep(pep)?)),
@@ -354,6 +362,7 @@ impl Row {
             Row::Key { .. } => 16,
             Row::Card { .. } => 17,
             Row::Recording { .. } => 18,
+            Row::Delivery { .. } => 19,
         }
     }
 

@@ -16,7 +16,7 @@ use super::requires::{pending, unsigned};
 use super::sealer::{Opened, Place, Sealer, corrupt};
 use crate::keys::Subject;
 use crate::row::Body;
-use crate::{Due, Load, PAGE_MAX, RequestFilter, StoredRequest, ViewError};
+use crate::{DELIVERY_LIFETIME, Due, Load, PAGE_MAX, RequestFilter, StoredRequest, ViewError};
 
 const WHAT: &str = "a request";
 
@@ -297,6 +297,26 @@ pub(super) fn key(
     let record: Option<KeyRecord> =
         sealer.open("an idempotency key", &Place::new("key", &[&mac]), &sealed)?.whole();
     Ok(record.filter(|record| now.since(record.at) < KEY_LIFETIME))
+}
+
+/// What came out of an execution, while it is kept. What was erased is gone.
+pub(super) fn delivery(
+    db: &Connection,
+    sealer: &Sealer,
+    request: RequestId,
+    now: Timestamp,
+) -> Result<Option<Vec<u8>>, ViewError> {
+    let after = now.as_millis().saturating_sub(DELIVERY_LIFETIME.as_millis() as i64);
+    let sealed: Option<Vec<u8>> = db
+        .prepare_cached("SELECT sealed FROM delivery WHERE request = ?1 AND at > ?2")?
+        .query_row(params![request.as_bytes().as_slice(), after], |row| row.get(0))
+        .optional()?;
+    let Some(sealed) = sealed else { return Ok(None) };
+    let place = Place::new("delivery", &[request.as_bytes()]);
+    match sealer.open_bytes("what came out of an execution", &place, &sealed)? {
+        Opened::Whole(bytes) => Ok(Some(bytes.to_vec())),
+        Opened::Erased => Ok(None),
+    }
 }
 
 /// A card as shown. An erased one is gone.

@@ -12,7 +12,7 @@ use super::prepare::{AgentRow, PepRow, RequestColumns, RequestRow, Row};
 use super::requires::newest_secret;
 use super::search::{self, Token};
 use super::writer::Failure;
-use crate::CommitError;
+use crate::{CommitError, DELIVERY_LIFETIME};
 
 /// Writes one row of a transition.
 pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Failure> {
@@ -36,6 +36,12 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
             let sql = "INSERT INTO recording (execution, request, sealed) VALUES (?1, ?2, ?3)";
             let (execution, request) = (execution.as_bytes().as_slice(), request.as_bytes().as_slice());
             execute(db, sql, params![execution, request, sealed]).map(drop)
+        }
+        Row::Delivery { request, sealed } => {
+            let expired = now.as_millis().saturating_sub(DELIVERY_LIFETIME.as_millis() as i64);
+            execute(db, "DELETE FROM delivery WHERE at <= ?1", params![expired])?;
+            let sql = "INSERT INTO delivery (request, at, sealed) VALUES (?1, ?2, ?3)";
+            execute(db, sql, params![request.as_bytes().as_slice(), now.as_millis(), sealed]).map(drop)
         }
         Row::Person { id, active, operator_uid, groups, sealed } => {
             let sql = "INSERT INTO person (id, active, operator_uid, sealed) VALUES (?1, ?2, ?3, ?4)

@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 1,
         name: "requests_people_and_ledger",
@@ -35,6 +35,7 @@ const MIGRATIONS: [Migration; 7] = [
         name: "epochs_and_review_times",
         sql: include_str!("migrations/0007_epochs_and_review_times.sql"),
     },
+    Migration { number: 8, name: "deliveries", sql: include_str!("migrations/0008_deliveries.sql") },
 ];
 
 /// The migration that gave logs epochs.

@@ -123,6 +123,11 @@ impl Views for SqliteStore {
         Box::pin(self.shared.scan(move |shared, db| read_requests::recording(db, &shared.sealer, execution)))
     }
 
+    fn delivery(&self, request: RequestId) -> Answer<'_, Result<Option<Vec<u8>>, ViewError>> {
+        let (sealer, now) = (&self.shared.sealer, self.shared.now());
+        Box::pin(self.shared.point(move |db| read_requests::delivery(db, sealer, request, now)))
+    }
+
     fn directory(&self) -> Answer<'_, Result<Arc<Directory>, ViewError>> {
         Box::pin(async move { Ok(Arc::clone(&self.shared.known().await?.directory)) })
     }

@@ -123,7 +123,7 @@ impl Bench {
             pep: PepKind::Command,
             target: self.target.clone(),
             grade: Grade::Advisory,
-            planned_for: guidance.target,
+            planned_for: Some(guidance.target),
             arguments: Value::parse(br#"{"argv":["/usr/bin/true"]}"#).unwrap(),
             pins: Pins { secrets: BTreeMap::from([("PASSWORD".into(), secret())]), ..Pins::default() },
             justification: Some("because".into()),
@@ -174,6 +174,7 @@ fn completion(kind: OutcomeKind) -> Completion {
         measures: BTreeMap::from([("exit_code".to_owned(), 0)]),
         result: None,
         recording: None,
+        delivery: None,
     }
 }
 
@@ -188,7 +189,7 @@ fn refusal<T: std::fmt::Debug>(
 async fn a_reviewed_command_goes_from_guidance_to_outcome() {
     each(async |bench| {
         let call = bench.call().await;
-        assert_eq!(call.planned_for.action.as_str(), "command.run");
+        assert_eq!(call.planned_for.as_ref().unwrap().action.as_str(), "command.run");
         let submitted = bench.authority.submit(call.clone()).await.unwrap();
         let id = submitted.shown.id;
         assert!(submitted.new);
@@ -327,7 +328,7 @@ async fn each_no_says_which_it_is() {
             action: ActionName::parse("data.export").unwrap(),
             resource: ResourceRef::new("Dataset", "shop").unwrap(),
         };
-        let moved = Intercepted { planned_for: target, ..call.clone() };
+        let moved = Intercepted { planned_for: Some(target), ..call.clone() };
         assert_eq!(
             refusal(bench.authority.submit(moved).await),
             (AuthorityErrorKind::Conflict, "mapping_moved".to_owned())

@@ -6,6 +6,7 @@
 pub(crate) mod asking;
 pub(crate) mod checking;
 pub(crate) mod operating;
+pub(crate) mod tools;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -89,6 +90,9 @@ Examples:
     /// Secrets that only placet holds
     #[command(subcommand)]
     Secret(operating::Secret),
+    /// MCP servers whose tools agents call through placet
+    #[command(subcommand)]
+    Mcp(tools::Mcp),
     /// Policy bundles
     #[command(subcommand)]
     Policy(checking::Policy),

@@ -21,6 +21,8 @@ mod run;
 mod search;
 mod secrets;
 mod settings;
+mod stdio;
+mod tools;
 pub(crate) mod trail;
 mod waiting;
 
@@ -68,6 +70,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Secret(command) => {
             on_socket(&config, async |admin| secrets::run(command, &admin, output).await)
         }
+        Command::Mcp(command) => tools::run(command, &config, output),
         Command::Policy(command) => policy::run(command, &config, output),
         Command::Audit(command) => audit::run(command, &config, output),
         Command::Backup(args) => backups::backup(args, &config, output),

@@ -152,6 +152,13 @@ pub(crate) const KEYS: &[Key] = &[
          in them, only commitments to it.",
     ),
     key(
+        "mcp.hold",
+        Kind::Duration,
+        Some("45s"),
+        "How long a tool call that waits for people is held open before its agent is told how to come back for it. Most \
+         clients give up after a minute; raise it for clients that wait longer.",
+    ),
+    key(
         "runner.run_as",
         Kind::Text,
         None,

@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Who executes, if this machine overrides the bundle.
     pub(crate) run_as: Option<RunAs>,
+    /// How long a tool call that waits for people is held open.
+    pub(crate) mcp_hold: Duration,
     /// What a single credential may ask for.
     pub(crate) limits: Limits,
     /// How long things live.
@@ -217,6 +219,7 @@ impl Config {
             agent_users: settings.optional("agents.os_users", user_names)?.unwrap_or_default(),
             log: Log { origin: settings.parsed("log.origin", origin)?, public: settings.flag("log.public")? },
             run_as: run_as(settings)?,
+            mcp_hold: settings.duration("mcp.hold")?,
             limits: Limits {
                 calls_per_minute: settings.count("limits.calls_per_minute")?,
                 pending: settings.count("limits.pending")?,

@@ -34,5 +34,6 @@ mod recording;
 mod requests;
 mod restart;
 mod surroundings;
+mod tools;
 mod up;
 mod walk;

@@ -115,6 +115,7 @@ impl Authority for Desk {
 
     fn submit(&self, call: Intercepted) -> BoxFuture<'_, Result<Submitted, AuthorityError>> {
         Box::pin(async move {
+            let planned = call.planned_for.as_ref().expect("a command is planned for something");
             let action = ActionRequest {
                 tenant: "default".into(),
                 chain: ActorChain {
@@ -124,8 +125,8 @@ impl Authority for Desk {
                 },
                 pep: call.pep,
                 target: call.target.clone(),
-                action: call.planned_for.action.clone(),
-                resource: call.planned_for.resource.clone(),
+                action: planned.action.clone(),
+                resource: planned.resource.clone(),
                 arguments: call.arguments.clone(),
                 pins: call.pins.clone(),
             };

@@ -10,6 +10,7 @@ use std::path::Path;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use placet_api::admin::PolicyDocument;
 use placet_core::digest::BundleDigest;
+use placet_gateway::mcp::catalogue::Catalogue;
 use placet_gateway::runner::config::Config as RunnerConfig;
 use placet_policy::{Bundle, BundleFiles, Finding, Severity};
 use serde::Serialize;
@@ -60,10 +61,21 @@ pub(crate) fn run(command: Policy, config: &ConfigArgs, output: Output) -> Resul
             if let Ok(digest) = BundleDigest::parse(&bundle) {
                 return block_on(staging::activate_stage(digest, &admin, output));
             }
-            let candidate = Candidate::Files(checked(Path::new(&bundle), output)?);
-            block_on(staging::stage_and_activate(&candidate, yes, &admin, output))
+            activate_directory(Path::new(&bundle), yes, config, output)
         }
     }
+}
+
+/// Stages a directory, shows what differs from what is in force, asks, and activates it.
+pub(super) fn activate_directory(
+    directory: &Path,
+    yes: bool,
+    config: &ConfigArgs,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let admin = Admin::of(&crate::config::load(config)?.dir);
+    let candidate = Candidate::Files(checked(directory, output)?);
+    block_on(staging::stage_and_activate(&candidate, yes, &admin, output))
 }
 
 /// How far a bundle is looked at.
@@ -160,6 +172,14 @@ fn examine(files: &BundleFiles, depth: Depth, output: Output) -> Report {
             output.say(&format!("{} {}", paint(Paint::Bad, "error:"), failure.message));
         }
         lines.push(runner_line(failure.message));
+    }
+    let texts: Vec<(&str, &str)> =
+        bundle.as_ref().map(|bundle| bundle.mcp_files().collect()).unwrap_or_default();
+    if let Err(error) = Catalogue::read(files.digest(), texts) {
+        if !output.is_json() {
+            output.say(&format!("{} {error}", paint(Paint::Bad, "error:")));
+        }
+        lines.push(FindingLine { file: error.file.clone(), code: "mcp", ..runner_line(error.problem) });
     }
     let tests = bundle.as_ref().filter(|_| depth == Depth::Test).map(tested);
     let failed = tests.iter().flatten().any(|test| !test.failures.is_empty());

@@ -58,6 +58,7 @@ POST   /admin/v1/peps/{which}/revoke           0    403  404   404
 POST   /admin/v1/peps/{which}/rotate           0    403  404   404
 GET    /admin/v1/backup                        0    403  404   404
 POST   /admin/v1/backup                        0    403  404   404
+GET    /admin/v1/mcp                           0    403  404   404
 GET    /metrics                                0    403  404   404
 ";
 

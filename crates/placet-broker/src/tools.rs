@@ -1,0 +1,104 @@
+//! What the enforcement point for tools asks: which servers there are, who may call what, and with which secrets.
+
+use std::collections::BTreeMap;
+
+use placet_core::action::{ActionRequest, Grade, PepKind, Pins, SecretVersion};
+use placet_core::c14n::Value;
+use placet_core::decision::Effect;
+use placet_core::digest::BundleDigest;
+use placet_core::id::RequestId;
+use placet_core::secret::Secret;
+use placet_policy::{SERVER, TOOL, TOOL_ARGUMENTS};
+
+use crate::Broker;
+use crate::error::CallError;
+use crate::intake::{Caller, Envelope, chain};
+
+/// The texts that say which MCP servers there are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToolGuide {
+    /// Which bundle says so.
+    pub bundle: BundleDigest,
+    /// By path below the bundle.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Broker {
+    /// What the bundle in force says about MCP servers and their tools. `known` is the bundle that the caller has read
+    /// already; if it is still in force, there is nothing to read.
+    pub async fn guide_tools(&self, known: Option<BundleDigest>) -> Result<Option<ToolGuide>, CallError> {
+        let bundle = self.bundle().await?;
+        if known == Some(bundle.digest()) {
+            return Ok(None);
+        }
+        let files = bundle.mcp_files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        Ok(Some(ToolGuide { bundle: bundle.digest(), files }))
+    }
+
+    /// Which of a server's tools policy does not rule out for this caller whatever the arguments. Where a rule maps calls
+    /// by their arguments, nothing can be ruled out without them.
+    pub async fn callable_tools(
+        &self,
+        caller: &Caller,
+        server: &str,
+        tools: Vec<String>,
+    ) -> Result<Vec<String>, CallError> {
+        let snapshot = self.snapshot().await?;
+        snapshot.admits(caller)?;
+        let chain = chain(caller, &Envelope::default(), &snapshot.directory)?;
+        let mut callable = Vec::new();
+        for tool in tools {
+            if snapshot.bundle.maps_tool(server, &tool) {
+                callable.push(tool);
+                continue;
+            }
+            let arguments = Value::object([
+                (SERVER, Value::string(server)),
+                (TOOL, Value::string(tool.clone())),
+                (TOOL_ARGUMENTS, Value::object::<String>([])),
+            ]);
+            let Ok(mapped) = snapshot.bundle.map_intercepted(PepKind::Mcp, &arguments) else { continue };
+            let action = ActionRequest {
+                tenant: self.0.config.tenant.clone(),
+                chain: chain.clone(),
+                pep: PepKind::Mcp,
+                target: format!("mcp:{server}"),
+                action: mapped.action,
+                resource: mapped.resource,
+                arguments,
+                pins: Pins::default(),
+            };
+            // The grade is the best there is: whether it is worth less is for the call to find out.
+            let judgement = snapshot.decide(&action, &mapped.facts, Grade::Enforced, &[], self.evaluation());
+            if !matches!(judgement.decision.effect, Effect::Forbid(_)) {
+                callable.push(tool);
+            }
+        }
+        Ok(callable)
+    }
+
+    /// The newest versions of these secrets, for an enforcement point's own connection to a server.
+    pub async fn server_secrets(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, (SecretVersion, Secret)>, CallError> {
+        let mut secrets = BTreeMap::new();
+        if names.is_empty() {
+            return Ok(secrets);
+        }
+        self.trusted().await?;
+        for stored in self.secrets().await?.into_iter().filter(|stored| names.contains(&stored.name)) {
+            if let Some(secret) = self.0.views.secret(stored.name.clone(), stored.version).await? {
+                let version = SecretVersion { name: stored.name.clone(), version: stored.version };
+                secrets.insert(stored.name, (version, secret));
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// What came out of the caller's own request, if it was kept and still is.
+    pub async fn delivery_of(&self, caller: &Caller, id: RequestId) -> Result<Option<Vec<u8>>, CallError> {
+        self.request_of(caller, id).await?;
+        Ok(self.0.views.delivery(id).await?)
+    }
+}

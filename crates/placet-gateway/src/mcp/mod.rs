@@ -1,0 +1,181 @@
+//! The enforcement point for tools: agents reach their MCP servers through placet, out of their own process.
+//!
+//! ```text
+//! agent ─POST /mcp/{server}─► front (wire, era) ─► call ─submit─► Authority
+//!                                                   │ wait … claim
+//!                                                   └─► upstream: tools/call, once ─► result ─complete─► Authority
+//! ```
+//!
+//! Which servers there are, what they may be called with and which of their tools were accepted is policy: the files
+//! below `mcp/` of the bundle in force. Credentials of servers are placet's; a client's own never travels on.
+//!
+//! Whoever mounts [`Mcp::router`] has authenticated the caller and put core's `Principal` into the request.
+
+mod call;
+pub mod catalogue;
+pub mod events;
+mod front;
+mod operators;
+mod upstream;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::http::StatusCode;
+use axum::http::header::HeaderValue;
+use axum::http::request::Parts as RequestParts;
+use axum::routing::{get, post};
+use futures::future::BoxFuture;
+use placet_api::{BODY_BYTES_MAX, JSON};
+use placet_core::action::Principal;
+use placet_core::entropy::Entropy;
+use placet_core::id::RequestId;
+use placet_core::time::Clock;
+
+use crate::authority::{Authority, AuthorityError};
+use catalogue::{Catalogue, Server};
+pub use upstream::ServerSecrets;
+use upstream::{Session, Upstreams};
+use wire::RpcError;
+
+/// What an enforcement point for tools asks beside what may be done. Every method fails closed.
+pub trait ToolSource: Send + Sync {
+    /// The MCP servers that the bundle in force names, with the tools that it accepts.
+    fn tools(&self) -> BoxFuture<'_, Result<Arc<Catalogue>, AuthorityError>>;
+
+    /// Which of a server's tools policy does not rule out for this caller, whatever the arguments.
+    fn callable(
+        &self,
+        principal: Principal,
+        server: String,
+        tools: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>>;
+
+    /// The newest versions of these secrets, for the connection to a server that the bundle in force gives them to. One
+    /// that is not stored is left out.
+    fn server_secrets(&self, names: Vec<String>) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>>;
+
+    /// What came out of the principal's own request, if it was kept and still is.
+    fn delivered(
+        &self,
+        principal: Principal,
+        request: RequestId,
+    ) -> BoxFuture<'_, Result<Option<Vec<u8>>, AuthorityError>>;
+}
+
+/// What the tools need from outside.
+pub struct Parts {
+    /// Who says what may be done.
+    pub authority: Arc<dyn Authority>,
+    /// Which tools there are.
+    pub source: Arc<dyn ToolSource>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Chance, for claim values.
+    pub entropy: Arc<dyn Entropy>,
+    /// Numbers that tests change.
+    pub pace: Pace,
+}
+
+/// How long this enforcement point waits for things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// An answer within this time comes as JSON, a later one as a stream of events.
+    pub quick: Duration,
+    /// How long a call is held before its agent is told how to come back.
+    pub hold: Duration,
+    /// Between two signs of life.
+    pub keep_alive: Duration,
+    /// How long a server may take for one call.
+    pub call_max: Duration,
+    /// Between two attempts at reporting an outcome that the authority could not write.
+    pub report_again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            quick: Duration::from_millis(200),
+            // Below the minute after which most clients give up.
+            hold: Duration::from_secs(45),
+            keep_alive: Duration::from_secs(10),
+            call_max: Duration::from_secs(300),
+            report_again: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The enforcement point for tools. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Mcp(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    upstreams: Upstreams,
+    claims: call::Claims,
+}
+
+impl Mcp {
+    /// An enforcement point in front of the servers that the bundle in force names.
+    pub fn new(parts: Parts) -> Self {
+        Mcp(Arc::new(Inner { parts, upstreams: Upstreams::default(), claims: call::Claims::default() }))
+    }
+
+    /// Its routes for agents, to be mounted behind the agents' door's authentication.
+    pub fn router(&self) -> Router {
+        // There is no stream that a server would push into, and no session to end: other methods are none.
+        Router::new()
+            .route("/mcp", post(front::post_all))
+            .route("/mcp/{server}", post(front::post_one))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .with_state(self.clone())
+    }
+
+    /// Its routes for operators, to be mounted behind the admin socket's authentication.
+    pub fn operators_router(&self) -> Router {
+        Router::new().route("/admin/v1/mcp", get(operators::servers)).with_state(self.clone())
+    }
+
+    /// Ends the connections to all servers.
+    pub async fn drain(&self) {
+        self.0.upstreams.drain().await;
+    }
+
+    async fn catalogue(&self) -> Result<Arc<Catalogue>, AuthorityError> {
+        let catalogue = self.0.parts.source.tools().await?;
+        self.0.upstreams.keep_only(|name| catalogue.server(name).is_some());
+        Ok(catalogue)
+    }
+
+    async fn session(&self, server: &Server) -> Result<Arc<Session>, String> {
+        let names = server.reach.secrets().into_iter().map(str::to_owned).collect();
+        let secrets = self.0.parts.source.server_secrets(names).await.map_err(|error| error.message)?;
+        self.0.upstreams.session(server, secrets).await
+    }
+}
+
+impl From<AuthorityError> for RpcError {
+    fn from(error: AuthorityError) -> Self {
+        tracing::warn!(%error, "the authority gave no answer about tools");
+        RpcError::internal("placet cannot decide now; nothing was executed")
+    }
+}
+
+/// Who called; put into the request by the door.
+struct Caller(Principal);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, StatusCode> {
+        parts.extensions.get::<Principal>().copied().map(Caller).ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let named = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    named.eq_ignore_ascii_case(JSON)
+}

@@ -1,0 +1,205 @@
+//! A server of the streamable HTTP transport: one POST for each message, answered with JSON or a stream of events.
+//!
+//! Every header is ours: nothing that a client sent travels on. Redirects are not followed, as they would carry a
+//! credential to somebody else.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Response, StatusCode, redirect};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::stdio::Refusal;
+use super::{CallError, MESSAGE_BYTES_MAX};
+use crate::mcp::events::Events;
+use crate::mcp::wire::{self, LEGACY, MODERN};
+
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+
+/// A server behind a URL.
+pub(super) struct Http {
+    client: Client,
+    url: String,
+    next_id: AtomicU64,
+    session: Mutex<Option<HeaderValue>>,
+    gone: AtomicBool,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<Refusal>,
+}
+
+impl Http {
+    pub(super) fn new(url: &str, headers: Vec<(String, Vec<u8>)>) -> Result<Self, String> {
+        let mut carried = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("{name:?} is no header's name"))?;
+            let mut value = HeaderValue::from_bytes(&value)
+                .map_err(|_| format!("the secret for {name} fits no header"))?;
+            value.set_sensitive(true);
+            carried.insert(name, value);
+        }
+        let client = Client::builder()
+            .default_headers(carried)
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("placet/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| format!("prepare a client: {error}"))?;
+        Ok(Http {
+            client,
+            url: url.to_owned(),
+            next_id: AtomicU64::new(1),
+            session: Mutex::default(),
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        !self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        modern: bool,
+        method: &str,
+        params: &str,
+        wait: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let body = wire::call(Some(id), method, params);
+        let exchange = async {
+            let response = self.send(modern, method, params, body).await?;
+            self.answer(id, method, response).await
+        };
+        let answered = tokio::time::timeout(wait, exchange).await;
+        answered.unwrap_or_else(|_| Err(CallError::Lost(format!("no answer within {} s", wait.as_secs()))))
+    }
+
+    pub(super) async fn notify(&self, modern: bool, method: &str) -> Result<(), CallError> {
+        let body = wire::call(None, method, "{}");
+        let response = self.send(modern, method, "{}", body).await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(CallError::NotSent(format!("it answered {method} with {}", response.status())))
+    }
+
+    async fn send(
+        &self,
+        modern: bool,
+        method: &str,
+        params: &str,
+        body: String,
+    ) -> Result<Response, CallError> {
+        let mut request = self
+            .client
+            .post(&self.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream");
+        if modern {
+            request = request.header(VERSION, MODERN).header("mcp-method", method);
+            #[derive(Deserialize)]
+            struct Named {
+                name: String,
+            }
+            if let Ok(Named { name }) = serde_json::from_str(params) {
+                request = request.header("mcp-name", name);
+            }
+        } else if method != "initialize" {
+            request = request.header(VERSION, LEGACY.first().copied().unwrap_or_default());
+        }
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = session.is_some();
+        if let Some(session) = session {
+            request = request.header(SESSION, session);
+        }
+        let response = request.body(body).send().await.map_err(|error| {
+            // A connection that never came about carried nothing.
+            let unsent = error.is_connect();
+            let why = format!("reach {}: {}", self.url, error.without_url());
+            if unsent { CallError::NotSent(why) } else { CallError::Lost(why) }
+        })?;
+        if response.status() == StatusCode::NOT_FOUND && held {
+            // The server forgot the session, and did nothing.
+            self.gone.store(true, Ordering::Relaxed);
+            return Err(CallError::NotSent("it forgot the session; try again".to_owned()));
+        }
+        if method == "initialize"
+            && let Some(session) = response.headers().get(SESSION)
+        {
+            let mut session = session.clone();
+            session.set_sensitive(true);
+            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        }
+        Ok(response)
+    }
+
+    async fn answer(&self, id: u64, method: &str, response: Response) -> Result<Box<RawValue>, CallError> {
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(CallError::Refused(format!(
+                "it answered {method} with a redirect ({status}), which is not followed"
+            )));
+        }
+        let media =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if media == "text/event-stream" {
+            return self.answer_in_stream(id, response).await;
+        }
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(|_| CallError::Lost("its answer broke off".to_owned()))?);
+            if body.len() > MESSAGE_BYTES_MAX {
+                return Err(too_large());
+            }
+        }
+        match serde_json::from_slice::<Message>(&body) {
+            Ok(Message { result: Some(result), id: Some(own), .. }) if own == id => Ok(result),
+            Ok(Message { error: Some(error), .. }) => Err(error.into_error()),
+            _ if status.is_success() => Err(CallError::Lost(format!("its answer to {method} is none"))),
+            // Proxies and servers of another era refuse in their own words.
+            _ => Err(CallError::Refused(format!("it answered {method} with {status}"))),
+        }
+    }
+
+    /// Reads events until the one that answers.
+    async fn answer_in_stream(&self, id: u64, response: Response) -> Result<Box<RawValue>, CallError> {
+        let mut events = Events::bounded(MESSAGE_BYTES_MAX);
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| CallError::Lost("its answer broke off".to_owned()))?;
+            for data in events.push(&chunk).map_err(|_| too_large())? {
+                match serde_json::from_str::<Message>(&data) {
+                    Ok(Message { id: Some(own), result: Some(result), .. }) if own == id => {
+                        return Ok(result);
+                    }
+                    Ok(Message { id: Some(own), error: Some(error), .. }) if own == id => {
+                        return Err(error.into_error());
+                    }
+                    // Progress, logs, and whatever else a server says meanwhile.
+                    _ => {}
+                }
+            }
+        }
+        Err(CallError::Lost("its stream ended before it answered".to_owned()))
+    }
+}
+
+fn too_large() -> CallError {
+    CallError::Lost(format!("its answer has more than {} MiB", MESSAGE_BYTES_MAX / 1024 / 1024))
+}

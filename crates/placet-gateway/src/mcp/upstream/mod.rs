@@ -1,0 +1,420 @@
+//! The servers behind placet: reached when they are needed, asked what they offer, called once for each execution.
+//!
+//! A server that ended is started again by the next call that needs it, not more often than its back-off allows. What
+//! it sends by itself is not passed on: it may say that its list changed, and it may `ping`.
+
+mod http;
+mod stdio;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use placet_core::action::SecretVersion;
+use placet_core::c14n::Value;
+use placet_core::digest::Sha256Digest;
+use placet_core::secret::Secret;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::catalogue::{Definition, Reach, Server, ServerName};
+use super::wire::{LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
+use crate::runner::scan::{Scanner, Seen};
+use crate::runner::user::Identity;
+
+/// How long opening a connection and listing tools may take.
+const SETUP_MAX: Duration = Duration::from_secs(30);
+/// A list of tools is read anew after this long, also without a word of the server.
+const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
+/// How many pages a list of tools may have.
+const PAGES_MAX: usize = 32;
+/// How many tools a server may offer.
+const TOOLS_MAX: usize = 512;
+/// How many bytes one message of a server may have.
+pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Between two attempts at starting a server that does not start: doubled each time, up to this.
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+const BACK_OFF_MIN: Duration = Duration::from_millis(500);
+
+/// The secrets of a server, by the name under which they were stored.
+pub type ServerSecrets = BTreeMap<String, (SecretVersion, Secret)>;
+
+/// Why a server did not answer with a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// Nothing was sent: it did not happen.
+    NotSent(String),
+    /// The server refused the call.
+    Refused(String),
+    /// It was sent, and nobody knows what came of it.
+    Lost(String),
+}
+
+/// What a server offers now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub(super) instructions: Option<String>,
+    pub(super) tools: BTreeMap<String, Definition>,
+    /// What it offered and placet does not take: what it is called, and why.
+    pub(super) unusable: Vec<(String, String)>,
+}
+
+impl Listing {
+    /// The pin of a tool as it is offered now.
+    pub(super) fn pin(&self, server: &ServerName, tool: &str) -> Option<Sha256Digest> {
+        Some(self.tools.get(tool)?.pin(server, self.instructions.as_deref()))
+    }
+}
+
+/// A connection to a server, of either era.
+pub(super) struct Session {
+    wire: Wire,
+    /// Whether it speaks the revision without sessions.
+    modern: bool,
+    instructions: Option<String>,
+    secrets: Vec<Secret>,
+    listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
+}
+
+enum Wire {
+    Process(stdio::Process),
+    Http(http::Http),
+}
+
+/// The part of an answer to `initialize` or `server/discover` that placet reads.
+#[derive(Deserialize)]
+struct Opening {
+    #[serde(default)]
+    instructions: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    tools: Vec<&'a RawValue>,
+    #[serde(rename = "nextCursor", default)]
+    next_cursor: Option<String>,
+}
+
+impl Session {
+    async fn open(server: &Server, secrets: ServerSecrets) -> Result<Self, String> {
+        let wire = match &server.reach {
+            Reach::Process { command, environment, secrets: variables, run_as } => {
+                let identity = Identity::resolve(run_as).map_err(|error| error.to_string())?;
+                let mut environment = environment.clone();
+                for (variable, name) in variables {
+                    let (_, value) = secrets.get(name).ok_or_else(|| missing(name))?;
+                    let text = String::from_utf8(value.expose().to_vec());
+                    environment.insert(
+                        variable.clone(),
+                        text.map_err(|_| format!("the secret {name} is not text"))?,
+                    );
+                }
+                Wire::Process(stdio::Process::start(&server.name, command, environment, &identity)?)
+            }
+            Reach::Http { url, headers } => {
+                let mut carried = Vec::new();
+                for (header, HeaderOf { secret, prefix }) in
+                    headers.iter().map(|(name, header)| (name, HeaderOf::from(header)))
+                {
+                    let (_, value) = secrets.get(secret).ok_or_else(|| missing(secret))?;
+                    carried.push((header.clone(), [prefix.as_bytes(), value.expose()].concat()));
+                }
+                Wire::Http(http::Http::new(url, carried)?)
+            }
+        };
+        let secrets = secrets.into_values().map(|(_, secret)| secret).collect();
+        let mut session = Session {
+            wire,
+            modern: false,
+            instructions: None,
+            secrets,
+            listing: tokio::sync::Mutex::default(),
+        };
+        session.negotiate().await?;
+        Ok(session)
+    }
+
+    /// Opens with `initialize`, which every server of an older revision and most of the newest one know; a server that
+    /// knows only the newest one says so.
+    async fn negotiate(&mut self) -> Result<(), String> {
+        let client = client_info();
+        let params = Value::object([
+            ("protocolVersion", Value::string(LEGACY.first().copied().unwrap_or_default())),
+            ("capabilities", Value::object::<String>([])),
+            ("clientInfo", client),
+        ]);
+        let opening = match self.exchange("initialize", &params.canonical(), SETUP_MAX).await {
+            Ok(opening) => {
+                self.notify("notifications/initialized").await.map_err(|error| error.reason())?;
+                opening
+            }
+            Err(CallError::Refused(legacy)) => {
+                self.modern = true;
+                let discovered = self.exchange("server/discover", &self.params(Vec::new()), SETUP_MAX).await;
+                discovered.map_err(|error| format!("{legacy}; {}", error.reason()))?
+            }
+            Err(error) => return Err(error.reason()),
+        };
+        let opening: Opening =
+            serde_json::from_str(opening.get()).map_err(|_| "its opening answer is not one")?;
+        self.instructions = opening.instructions.filter(|text| !text.is_empty());
+        Ok(())
+    }
+
+    /// Parameters with what this server's era wants beside them.
+    fn params(&self, mut members: Vec<(&'static str, Value)>) -> String {
+        if self.modern {
+            members.push((
+                META,
+                Value::object([
+                    (META_VERSION, Value::string(MODERN)),
+                    (META_CLIENT_INFO, client_info()),
+                    (META_CAPABILITIES, Value::object::<String>([])),
+                ]),
+            ));
+        }
+        Value::object(members).canonical()
+    }
+
+    async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
+        match &self.wire {
+            Wire::Process(process) => process.exchange(method, params, wait).await,
+            Wire::Http(http) => http.exchange(self.modern, method, params, wait).await,
+        }
+    }
+
+    async fn notify(&self, method: &str) -> Result<(), CallError> {
+        match &self.wire {
+            Wire::Process(process) => process.notify(method).await,
+            Wire::Http(http) => http.notify(self.modern, method).await,
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        match &self.wire {
+            Wire::Process(process) => process.is_alive(),
+            Wire::Http(http) => http.is_alive(),
+        }
+    }
+
+    /// What it offers; read anew if it is old, if the server said that it changed, or if `Fresh` is asked for.
+    pub(super) async fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>, String> {
+        let mut kept = self.listing.lock().await;
+        let changed = match &self.wire {
+            Wire::Process(process) => process.take_list_changed(),
+            Wire::Http(_) => false,
+        };
+        if let (Freshness::Kept, false, Some((at, listing))) = (freshness, changed, kept.as_ref())
+            && at.elapsed() < LISTING_AGE_MAX
+        {
+            return Ok(listing.clone());
+        }
+        let listing = Arc::new(self.list().await?);
+        *kept = Some((Instant::now(), listing.clone()));
+        Ok(listing)
+    }
+
+    async fn list(&self) -> Result<Listing, String> {
+        let mut listing =
+            Listing { instructions: self.instructions.clone(), tools: BTreeMap::new(), unusable: Vec::new() };
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let members = cursor.take().map(|cursor| ("cursor", Value::String(cursor))).into_iter().collect();
+            let page = self.exchange("tools/list", &self.params(members), SETUP_MAX).await;
+            let page = page.map_err(|error| error.reason())?;
+            let page: Page<'_> =
+                serde_json::from_str(page.get()).map_err(|_| "its list of tools is not one".to_owned())?;
+            for tool in page.tools {
+                take(&mut listing, tool);
+            }
+            if listing.tools.len() + listing.unusable.len() > TOOLS_MAX {
+                return Err(format!("it offers more than {TOOLS_MAX} tools"));
+            }
+            match page.next_cursor.filter(|cursor| !cursor.is_empty()) {
+                Some(next) => cursor = Some(next),
+                None => return Ok(listing),
+            }
+        }
+        Err(format!("its list of tools has more than {PAGES_MAX} pages"))
+    }
+
+    /// Calls a tool, once. `arguments` are the canonical bytes that were reviewed.
+    pub(super) async fn call_tool(
+        &self,
+        tool: &str,
+        arguments: &Value,
+        wait: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
+        let params = self.params(vec![("name", Value::string(tool)), ("arguments", arguments.clone())]);
+        self.exchange("tools/call", &params, wait).await
+    }
+
+    /// Whether a text contains a secret of this server, in whatever form the scanner knows.
+    pub(super) fn leaks(&self, text: &str) -> bool {
+        let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
+        else {
+            return false;
+        };
+        let mut clean = Vec::new();
+        // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
+        scanner.push(text.as_bytes(), &mut clean) == Seen::Secret
+            || self.secrets.iter().any(|secret| {
+                let meant = String::from_utf8_lossy(secret.expose());
+                let escaped = Value::string(meant.into_owned()).canonical();
+                let inner = escaped.trim_matches('"');
+                !inner.is_empty() && text.contains(inner)
+            })
+    }
+}
+
+/// How new a listing has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// The one at hand will do, if it is not old.
+    Kept,
+    /// Ask again: something was approved on the strength of it.
+    Fresh,
+}
+
+impl CallError {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            CallError::NotSent(reason) | CallError::Refused(reason) | CallError::Lost(reason) => {
+                reason.clone()
+            }
+        }
+    }
+}
+
+struct HeaderOf<'a> {
+    secret: &'a str,
+    prefix: &'a str,
+}
+
+impl<'a> From<&'a super::catalogue::HeaderSecret> for HeaderOf<'a> {
+    fn from(header: &'a super::catalogue::HeaderSecret) -> Self {
+        HeaderOf { secret: &header.secret, prefix: &header.prefix }
+    }
+}
+
+fn take(listing: &mut Listing, tool: &RawValue) {
+    match Definition::read(tool.get().as_bytes()) {
+        Ok(definition) if !listing.tools.contains_key(definition.name()) => {
+            listing.tools.insert(definition.name().to_owned(), definition);
+        }
+        // Two tools of one name: nobody can say which one was accepted.
+        Ok(definition) => {
+            let name = definition.name().to_owned();
+            listing.tools.remove(&name);
+            listing.unusable.push((name, "it is offered twice".to_owned()));
+        }
+        Err(why) => listing.unusable.push((name_in(tool), why)),
+    }
+}
+
+/// What an unusable definition calls itself, as far as that can be read.
+fn name_in(tool: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named: Result<Named, _> = serde_json::from_str(tool.get());
+    named.map_or_else(|_| "?".to_owned(), |named| named.name.chars().take(64).collect())
+}
+
+fn missing(secret: &str) -> String {
+    format!("the vault has no secret {secret}: store it with `placet secret set {secret}`")
+}
+
+fn client_info() -> Value {
+    Value::object([("name", Value::string("placet")), ("version", Value::string(env!("CARGO_PKG_VERSION")))])
+}
+
+/// All connections of this process. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Upstreams(Arc<Mutex<HashMap<ServerName, Arc<Seat>>>>);
+
+/// One server's connection, or the memory of why there is none.
+#[derive(Default)]
+struct Seat {
+    held: tokio::sync::Mutex<Held>,
+    draining: AtomicBool,
+}
+
+#[derive(Default)]
+struct Held {
+    session: Option<(Fingerprint, Arc<Session>)>,
+    failures: u32,
+    not_before: Option<(Instant, String)>,
+}
+
+/// What a connection was opened with: if this changes, it is another one.
+type Fingerprint = (Reach, Vec<SecretVersion>);
+
+impl Upstreams {
+    /// The connection to a server, opened if there is none. `secrets` are read only when it has to be.
+    pub(super) async fn session(
+        &self,
+        server: &Server,
+        secrets: ServerSecrets,
+    ) -> Result<Arc<Session>, String> {
+        let seat = self.seat(&server.name);
+        let mut held = seat.held.lock().await;
+        if seat.draining.load(Ordering::Relaxed) {
+            return Err("placet is shutting down".to_owned());
+        }
+        let versions = secrets.values().map(|(version, _)| version.clone()).collect();
+        let fingerprint = (server.reach.clone(), versions);
+        if let Some((opened_with, session)) = &held.session {
+            if *opened_with == fingerprint && session.is_alive() {
+                return Ok(session.clone());
+            }
+            held.session = None;
+        }
+        if let Some((until, why)) = held.not_before.as_ref().filter(|(until, _)| Instant::now() < *until) {
+            let left = until.duration_since(Instant::now()).as_secs() + 1;
+            return Err(format!("{why} (tried again in {left} s)"));
+        }
+        let opened = tokio::time::timeout(SETUP_MAX, Session::open(server, secrets)).await;
+        match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+            Ok(session) => {
+                let session = Arc::new(session);
+                *held = Held { session: Some((fingerprint, session.clone())), ..Held::default() };
+                Ok(session)
+            }
+            Err(why) => {
+                tracing::warn!(server = %server.name, why, "an MCP server could not be reached");
+                let wait =
+                    BACK_OFF_MIN.saturating_mul(2u32.saturating_pow(held.failures.min(16))).min(BACK_OFF_MAX);
+                held.failures = held.failures.saturating_add(1);
+                held.not_before = Some((Instant::now() + wait, why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    /// Forgets servers that the bundle does not name any more; their processes end.
+    pub(super) fn keep_only(&self, named: impl Fn(&ServerName) -> bool) {
+        self.seats().retain(|name, _| named(name));
+    }
+
+    /// Ends every connection; none is opened any more.
+    pub(super) async fn drain(&self) {
+        let seats: Vec<Arc<Seat>> = self.seats().values().cloned().collect();
+        for seat in seats {
+            seat.draining.store(true, Ordering::Relaxed);
+            seat.held.lock().await.session = None;
+        }
+    }
+
+    fn seat(&self, name: &ServerName) -> Arc<Seat> {
+        self.seats().entry(name.clone()).or_default().clone()
+    }
+
+    fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<ServerName, Arc<Seat>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,311 @@
+//! A server that is a child process: one JSON message on each line of its standard input and output.
+//!
+//! It gets an environment of its own making, a process group of its own, and no descriptor of ours. When the connection
+//! is dropped, the whole group is killed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{CallError, MESSAGE_BYTES_MAX};
+use crate::mcp::catalogue::ServerName;
+use crate::mcp::wire;
+use crate::runner::user::Identity;
+
+/// Where programs are looked for, unless the server's environment says otherwise.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How many messages may wait to be written.
+const QUEUE_MAX: usize = 64;
+/// How much of what it writes to standard error is kept to explain its end.
+const STDERR_BYTES_MAX: usize = 2048;
+
+/// Who waits for the answers to which calls.
+type Waiters = HashMap<u64, oneshot::Sender<Result<Box<RawValue>, CallError>>>;
+type Waiting = Arc<Mutex<Waiters>>;
+
+/// A running server.
+pub(super) struct Process {
+    group: Pid,
+    next_id: AtomicU64,
+    lines: mpsc::Sender<Line>,
+    waiting: Waiting,
+    list_changed: Arc<AtomicBool>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// A message to be written, and who wants to know that it was.
+struct Line {
+    text: String,
+    written: oneshot::Sender<()>,
+}
+
+impl Process {
+    pub(super) fn start(
+        server: &ServerName,
+        command: &[String],
+        environment: BTreeMap<String, String>,
+        identity: &Identity,
+    ) -> Result<Self, String> {
+        let (program, arguments) = command.split_first().ok_or("it has no command")?;
+        let mut prepared = std::process::Command::new(program);
+        prepared.args(arguments).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").envs(environment);
+        prepared.current_dir("/").process_group(0);
+        prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some((uid, gid)) = identity.uid_and_gid() {
+            prepared.uid(uid).gid(gid);
+        }
+        let mut child = Command::from(prepared)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("start {}: {error}", placet_core::text::visible(program)))?;
+        let group =
+            child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).ok_or("it ended at once")?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err("it has no standard streams".to_owned());
+        };
+        tracing::info!(%server, pid = group.as_raw(), program, "an MCP server was started");
+        let waiting = Waiting::default();
+        let list_changed = Arc::new(AtomicBool::new(false));
+        let (lines, queue) = mpsc::channel(QUEUE_MAX);
+        let (end, ended) = watch::channel(None);
+        let said = Arc::new(Mutex::new(String::new()));
+        tokio::spawn(write_lines(stdin, queue));
+        tokio::spawn(keep_stderr(server.clone(), stderr, said.clone()));
+        let reader =
+            Reader { waiting: waiting.clone(), list_changed: list_changed.clone(), lines: lines.downgrade() };
+        let server = server.clone();
+        tokio::spawn(async move {
+            let why = reader.read_lines(stdout).await;
+            let why = end_of(child, group, why, &said).await;
+            tracing::warn!(%server, why, "an MCP server ended");
+            reader.fail_all(&why);
+            // Nobody may be looking any more.
+            let _ = end.send(Some(why));
+        });
+        Ok(Process { group, next_id: AtomicU64::new(1), lines, waiting, list_changed, ended })
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
+    pub(super) fn take_list_changed(&self) -> bool {
+        self.list_changed.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) async fn exchange(
+        &self,
+        method: &str,
+        params: &str,
+        wait: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
+        if let Some(why) = &*self.ended.borrow() {
+            return Err(CallError::NotSent(why.clone()));
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting().insert(id, answer);
+        let forget = Forget { waiting: &self.waiting, id };
+        let (written, was_written) = oneshot::channel();
+        let line = Line { text: wire::call(Some(id), method, params), written };
+        let exchange = async {
+            if self.lines.send(line).await.is_err() {
+                return Err(CallError::NotSent("it has ended".to_owned()));
+            }
+            // From here on the bytes may have reached it, whether or not writing came to an end.
+            let _ = was_written.await;
+            answered.await.unwrap_or_else(|_| Err(CallError::Lost("it ended before it answered".to_owned())))
+        };
+        let answered = tokio::time::timeout(wait, exchange).await;
+        drop(forget);
+        answered.unwrap_or_else(|_| Err(CallError::Lost(format!("no answer within {} s", wait.as_secs()))))
+    }
+
+    pub(super) async fn notify(&self, method: &str) -> Result<(), CallError> {
+        let (written, was_written) = oneshot::channel();
+        let line = Line { text: wire::call(None, method, "{}"), written };
+        let gone = || CallError::NotSent("it has ended".to_owned());
+        self.lines.send(line).await.map_err(|_| gone())?;
+        was_written.await.map_err(|_| gone())
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiters> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            // What is gone already cannot be killed, which is what was wanted.
+            let _ = killpg(self.group, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Whoever stops waiting is not kept in the table.
+struct Forget<'a> {
+    waiting: &'a Waiting,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Line>) {
+    while let Some(Line { text, written }) = queue.recv().await {
+        let line = text + "\n";
+        if stdin.write_all(line.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+        let _ = written.send(());
+    }
+}
+
+/// Keeps the last words, and tells the log that there were some. What a server writes is not to be trusted.
+async fn keep_stderr(server: ServerName, mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+        let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned();
+        tracing::debug!(%server, said = %placet_core::text::visible(&text), "an MCP server wrote to standard error");
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push_str(&text);
+        let surplus = said.len().saturating_sub(STDERR_BYTES_MAX);
+        let start = (surplus..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(said.len());
+        said.drain(..start);
+    }
+}
+
+async fn end_of(mut child: Child, group: Pid, why: String, said: &Mutex<String>) -> String {
+    // Whatever it left behind goes with it.
+    let _ = killpg(group, Signal::SIGKILL);
+    let status = child.wait().await.map_or_else(|_| String::new(), |status| format!(", {status}"));
+    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
+    let last = last.map(|line| format!("; its last words: {}", placet_core::text::visible(line.trim())));
+    format!("{why}{status}{}", last.unwrap_or_default())
+}
+
+/// What placet reads of a message; the rest of it stays as it is.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    id: Option<Box<RawValue>>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    #[serde(default)]
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn into_error(self) -> CallError {
+        let message: String = self.message.chars().take(2000).collect();
+        CallError::Refused(format!("{} (code {})", placet_core::text::visible(&message), self.code))
+    }
+}
+
+struct Reader {
+    waiting: Waiting,
+    list_changed: Arc<AtomicBool>,
+    lines: mpsc::WeakSender<Line>,
+}
+
+impl Reader {
+    /// Reads until the end; says why it came.
+    async fn read_lines(&self, stdout: impl AsyncRead + Unpin) -> String {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let bound = MESSAGE_BYTES_MAX as u64 + 1;
+            match (&mut stdout).take(bound).read_until(b'\n', &mut line).await {
+                Ok(0) => return "it ended".to_owned(),
+                Ok(_) if line.len() > MESSAGE_BYTES_MAX => {
+                    return format!("it sent a line of more than {} MiB", MESSAGE_BYTES_MAX / 1024 / 1024);
+                }
+                Ok(_) => {}
+                Err(error) => return format!("it could not be read from: {error}"),
+            }
+            // A line that is no message is not worth the connection: servers print banners.
+            match serde_json::from_slice::<Message>(&line) {
+                Ok(message) => self.take(message).await,
+                Err(error) => tracing::debug!(%error, "an MCP server sent a line that is no message"),
+            }
+        }
+    }
+
+    async fn take(&self, message: Message) {
+        match (message.method.as_deref(), message.id) {
+            (Some("notifications/tools/list_changed"), None) => {
+                self.list_changed.store(true, Ordering::Relaxed)
+            }
+            (Some(_), None) => {}
+            (Some(method), Some(id)) => self.answer(method, &id),
+            (None, Some(id)) => {
+                let id: Option<u64> = id.get().parse().ok();
+                let waiting =
+                    id.and_then(|id| self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
+                let Some(waiting) = waiting else { return };
+                let answer = match (message.result, message.error) {
+                    (Some(result), None) => Ok(result),
+                    (_, Some(error)) => Err(error.into_error()),
+                    (None, None) => {
+                        Err(CallError::Lost("its answer has neither result nor error".to_owned()))
+                    }
+                };
+                // Whoever asked may have given up.
+                let _ = waiting.send(answer);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// A server asks something: it is alive if it says so, and it gets nothing else.
+    fn answer(&self, method: &str, id: &RawValue) {
+        if id.get().len() > 256 {
+            return;
+        }
+        let text = if method == "ping" {
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{}}}}", id.get())
+        } else {
+            let error = "{\"code\":-32601,\"message\":\"placet passes no calls of servers on\"}";
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{error}}}", id.get())
+        };
+        let (written, _) = oneshot::channel();
+        // A server that asks faster than it reads gets no answers; it must not stop us from reading.
+        let _ = self.lines.upgrade().map(|lines| lines.try_send(Line { text, written }));
+    }
+
+    fn fail_all(&self, why: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, waiting) in waiting.drain() {
+            let _ = waiting.send(Err(CallError::Lost(why.to_owned())));
+        }
+    }
+}

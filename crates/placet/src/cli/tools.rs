@@ -1,0 +1,114 @@
+//! Commands about MCP servers and their tools.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// MCP servers whose tools agents call through placet.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Mcp {
+    /// Add a server to the policy; none of its tools can be called before it is accepted
+    #[command(after_help = "\
+Examples:
+  placet mcp add files --run-as mcp-files -- npx -y @modelcontextprotocol/server-filesystem /srv/data
+  placet mcp add git --url https://git.example/mcp --header 'Authorization=Bearer git-token'
+  placet mcp add shop --secret DATABASE_URL=shop-url --run-as mcp-shop -- /usr/bin/shop-mcp
+
+In --secret and --header, the last word is a secret's name, stored with `placet secret set`.")]
+    Add(NewServer),
+    /// List the servers and their tools, each held against what its server offers right now
+    Ls,
+    /// Show the tools of a server: what models would read, and what has changed since it was accepted
+    Show {
+        /// The server
+        server: String,
+        /// One tool
+        tool: Option<String>,
+    },
+    /// Accept tools as they are offered now; agents see them from then on
+    Accept {
+        /// The server
+        server: String,
+        /// Which tools
+        #[arg(required_unless_present = "all")]
+        tools: Vec<String>,
+        /// Every tool that is new or has changed
+        #[arg(long, conflicts_with = "tools")]
+        all: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take a server and its tools out of the policy
+    Rm {
+        /// The server
+        server: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Print what an agent's client needs in its configuration
+    Config {
+        /// Which client
+        #[arg(value_enum)]
+        client: Client,
+        /// One server; all of them if left out
+        server: Option<String>,
+    },
+    /// Serve the tools over standard input and output, for clients that speak only that
+    ///
+    /// Uses PLACET_AGENTS_URL and PLACET_AGENT_TOKEN, as every agent does.
+    Stdio {
+        /// One server; all of them if left out
+        server: Option<String>,
+    },
+}
+
+/// A server to add.
+#[derive(Args, Debug)]
+pub(crate) struct NewServer {
+    /// Its name: a-z 0-9 - _
+    pub(crate) name: String,
+    /// Where it is, if it is reached over HTTP
+    #[arg(long, conflicts_with_all = ["command", "environment", "secrets", "run_as"])]
+    pub(crate) url: Option<String>,
+    /// A header with a secret of the vault, NAME=[PREFIX ]SECRET
+    #[arg(long = "header", value_name = "NAME=SECRET", requires = "url")]
+    pub(crate) headers: Vec<String>,
+    /// A variable of its environment, NAME=VALUE
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub(crate) environment: Vec<String>,
+    /// A variable that carries a secret of the vault, NAME=SECRET
+    #[arg(long = "secret", value_name = "NAME=SECRET")]
+    pub(crate) secrets: Vec<String>,
+    /// The operating system user that it runs as; placet's own if left out, which is worth less
+    #[arg(long, value_name = "USER")]
+    pub(crate) run_as: Option<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// The program that serves, and its arguments
+    #[arg(last = true, required_unless_present = "url")]
+    pub(crate) command: Vec<String>,
+}
+
+/// How a change of the policy is made.
+#[derive(Args, Debug)]
+pub(crate) struct Change {
+    /// The policy's directory [default: policy in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+/// A client of MCP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Client {
+    /// Claude Code and Claude Desktop
+    Claude,
+    /// Cursor
+    Cursor,
+    /// Visual Studio Code
+    Vscode,
+    /// Any other that takes `mcpServers`
+    Json,
+}
