@@ -319,7 +319,11 @@ impl<'a> Texts<'a> {
             }
             let max = file_bytes_max(file);
             if bytes.len() > max {
-                findings.push(empty.error("L14", 0..0, format!("this file may have at most {max} bytes")));
+                findings.push(empty.error(
+                    "L14",
+                    0..0,
+                    format!("this file of a bundle may have at most {} KiB", max / 1024),
+                ));
                 continue;
             }
             match std::str::from_utf8(bytes) {

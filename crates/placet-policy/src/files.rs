@@ -49,7 +49,7 @@ pub enum ReadError {
     #[error("read {0:?}: the only directories in a bundle are tests/ and mcp/")]
     Directory(PathBuf),
     /// More than [`file_bytes_max`] allows for it.
-    #[error("read {path:?}: it may have at most {max} bytes")]
+    #[error("read {path:?}: this file of a bundle may have at most {} KiB", .max / 1024)]
     TooLarge {
         /// Which file.
         path: PathBuf,
