@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::exec::{Failure, Machine, Result, say};
-use crate::{arrows, bench, dependencies, generate, setup, text};
+use crate::{arrows, bench, dependencies, generate, mcp, setup, text};
 
 /// Directories whose children are bundles: what `placet up --starter` unpacks, and what the examples bring along.
 const BUNDLES: [(&str, &str); 2] = [("crates/placet/starters", ""), ("examples", "policy")];
@@ -20,7 +21,7 @@ pub(crate) struct Stage {
 /// What the summary says about a stage that passed, for instance how many tests ran.
 type Note = String;
 
-pub(crate) const STAGES: [Stage; 12] = [
+pub(crate) const STAGES: [Stage; 13] = [
     Stage { name: "setup", about: "install what is missing", run: |m| quiet(setup::run(m)) },
     Stage { name: "fmt", about: "every file is formatted", run: |m| quiet(fmt(m)) },
     Stage { name: "text", about: "no file contains what it must not", run: |m| quiet(text::check(m)) },
@@ -49,6 +50,11 @@ pub(crate) const STAGES: [Stage; 12] = [
         run: |m| quiet(bench::smoke(m)),
     },
     Stage { name: "browser", about: "the inbox in a real browser, on the real binary", run: browser },
+    Stage {
+        name: "mcp",
+        about: "other people's clients and servers of tools, at the real binary",
+        run: tools,
+    },
 ];
 
 /// What `ci`'s options ask for.
@@ -167,14 +173,22 @@ fn test(machine: &Machine) -> Result<Note> {
 }
 
 fn browser(machine: &Machine) -> Result<Note> {
+    let mut node = machine.command("node");
+    node.current_dir(machine.path("tests/browser"));
+    node_tests(machine, node)
+}
+
+fn tools(machine: &Machine) -> Result<Note> {
+    node_tests(machine, mcp::node(machine)?)
+}
+
+fn node_tests(machine: &Machine, mut node: Command) -> Result<Note> {
     if !machine.path(generate::BINARY).exists() {
         return Err(Failure::new("the binary is not built; start with `cargo xtask ci --from build`"));
     }
     let mut tally = Tally::default();
-    let mut node = machine.command("node");
-    // Two files at a time, also on two cores: most of the time each waits for its browser.
-    let args = ["--test", "--test-concurrency=2", "--test-reporter=spec"];
-    node.current_dir(machine.path("tests/browser")).args(args);
+    // Two files at a time, also on two cores: most of the time each waits for others.
+    node.args(["--test", "--test-concurrency=2", "--test-reporter=spec"]);
     machine.run_lines(&mut node, |line| tally.node(line))?;
     tally.judge()
 }

@@ -11,6 +11,7 @@ mod ci;
 mod dependencies;
 mod exec;
 mod generate;
+mod mcp;
 mod metadata;
 mod setup;
 mod spdx;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   bench [NAME…] [--quick] [--profile NAME] [--json FILE] [--markdown] [--list]
                                               measure, and with --markdown write docs/benchmarks.md
   model [--histories N] [--seed S]            play random histories on the broker and on the naive model
+  mcp-matrix                                  which MCP client gets a late decision, in real time, into docs/mcp-matrix.md
   crash                                       kill the binary before every write, and let every write fail
 ";
 
@@ -72,6 +74,7 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
             chaos::model(&machine, &chaos::Histories::parse(options).map_err(Stop::Usage)?)?;
         }
         ["crash"] => chaos::crash(&machine)?,
+        ["mcp-matrix"] => mcp::matrix(&machine)?,
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,
         ["bench", options @ ..] => {

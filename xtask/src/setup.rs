@@ -1,4 +1,4 @@
-//! Installs what the checks need and is not there: Debian's packages, a Python environment, the browser tests' modules.
+//! Installs what the checks need and is not there: Debian's packages, Python environments, modules for Node.
 //!
 //! Looks before it installs, so a second run costs a second. As root on Debian it acts; anywhere else it says exactly
 //! what to install.
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exec::{Failure, Machine, Result, say};
+use crate::mcp;
 
 /// What judges us in Python: the log's formats, which asks for Python 3.12 and runs on Debian 12's 3.11, and the OpenAPI
 /// documents of both doors.
@@ -53,7 +54,8 @@ pub(crate) fn run(machine: &Machine) -> Result<()> {
     // After Debian's packages, which bring Python where there was none.
     tools_we_do_not_install(machine)?;
     python_environment(machine)?;
-    browser_modules(machine)?;
+    mcp::environments(machine)?;
+    [BROWSER_TESTS, mcp::TESTS].iter().try_for_each(|tests| node_modules(machine, tests))?;
     say("everything that the checks need is here");
     Ok(())
 }
@@ -168,18 +170,18 @@ fn python_environment(machine: &Machine) -> Result<()> {
     machine.run(machine.command(&python).args(options).args(wanted))
 }
 
-fn browser_modules(machine: &Machine) -> Result<()> {
-    let directory = machine.path(BROWSER_TESTS);
-    let locked = fs::read(directory.join("package-lock.json")).map_err(|error| {
-        Failure::new(format!("failed to read {BROWSER_TESTS}/package-lock.json: {error}"))
-    })?;
+fn node_modules(machine: &Machine, tests: &str) -> Result<()> {
+    let directory = machine.path(tests);
+    let locked = fs::read(directory.join("package-lock.json"))
+        .map_err(|error| Failure::new(format!("failed to read {tests}/package-lock.json: {error}")))?;
     // What was installed last, so that a changed lock file is noticed and an unchanged one costs nothing.
     let stamp = directory.join("node_modules/.installed-lock.json");
     if fs::read(&stamp).is_ok_and(|installed| installed == locked) {
         return Ok(());
     }
-    say("installing the browser tests' modules");
-    let options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    say(&format!("installing the modules of {tests}"));
+    // Some of them say that they want a newer Node than npm's; they get it when they run.
+    let options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
     machine.run(machine.command("npm").args(options).current_dir(&directory))?;
     fs::write(&stamp, locked)
         .map_err(|error| Failure::new(format!("failed to write {}: {error}", stamp.display())))

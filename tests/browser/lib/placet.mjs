@@ -19,11 +19,12 @@ const CALL_SECONDS_MAX = 60;
 export const FIRST_REVIEWER = 'Ada Lovelace';
 
 /** Starts placet for the test `t`, which also stops it and then expects a clean exit. */
-export async function startPlacet(t, { starter = 'solo' } = {}) {
+export async function startPlacet(t, { starter = 'solo', env = {} } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'placet-browser-'));
   const child = run(directory, ['up', '--json', '--starter', starter, '--reviewer', FIRST_REVIEWER], {
     PLACET__AGENTS__LISTEN: '127.0.0.1:0',
     PLACET__REVIEWERS__LISTEN: '127.0.0.1:0',
+    ...env,
   });
   const placet = new Placet(child, directory);
   // One hook, in this order: a directory that is still written to cannot be removed, and hooks after a failed one do not run.
@@ -200,6 +201,11 @@ export class Placet {
   async addReviewer(name) {
     await this.cli(['person', 'add', name, '--group', 'reviewers']);
     return this.cli(['person', 'invite', name]);
+  }
+
+  /** Adds an agent that the first reviewer answers for. Returns its token. */
+  async addAgent(name) {
+    return this.cli(['agent', 'add', name, '--sponsor', FIRST_REVIEWER]);
   }
 
   /** Puts a bundle in force that is the present one with `[file, from, to]` replaced, and `[file]` left out. */

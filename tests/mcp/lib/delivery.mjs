@@ -1,0 +1,85 @@
+// What becomes of a call on which a person decides late: which attempt brings the result, and how often it was carried
+// out. No client waits as long as people take, so what counts is that coming back once, after the decision, is enough.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, text } from './clients.mjs';
+
+const SERVER = 'everything';
+
+/** How a cell of the matrix can end. The last two must not happen. */
+export const OUTCOMES = { same: 'same call', again: 'one more', lost: 'LOST', twice: 'TWICE' };
+
+/**
+ * One agent, one call, a decision `delay` seconds after the request is there. An `impatient` agent repeats itself until
+ * somebody has decided, as models do; any other comes back once, afterwards.
+ */
+export async function deliver(gateway, { name, place, delay, seconds, impatient = false, opening = (open) => open() }) {
+  const token = await gateway.addAgent(`cell-${place}`);
+  const client = new Client(gateway, { name, server: SERVER, token, seconds });
+  try {
+    await opening(() => client.open());
+    const message = `cell-${place}.`;
+    const attempt = (tool = 'echo', args = { message }) => settled(client.call(tool, args), message);
+    const began = performance.now();
+    const attempting = attempt();
+    const waiting = await gateway.waiting(token, message);
+    let open = true;
+    const decided = sleep(delay * 1000).then(async () => {
+      await gateway.reviewer.approve(waiting.id);
+      open = false;
+    });
+    const first = await attempting;
+    first.seconds = (performance.now() - began) / 1000;
+    while (impatient && open && !first.result) {
+      await sleep(300);
+      await attempt();
+    }
+    await decided;
+    const last = first.result ? first : await again(client, first, attempt, waiting.id);
+    const calls = await gateway.calls(SERVER, message);
+    return { name, delay, outcome: outcome(first, last, calls), first, last, calls };
+  } finally {
+    client.close();
+  }
+}
+
+/** Comes back as it was told, or, if it was told nothing, with the same call. */
+async function again(client, first, attempt, id) {
+  if (first.pending) return attempt('placet_await_approval', { approval_id: id });
+  const second = await attempt();
+  // A session that ended with the first attempt never carried the second.
+  if (second.result || second.pending) return second;
+  await client.open();
+  return { ...(await attempt()), reopened: true };
+}
+
+function outcome(first, last, calls) {
+  if (calls > 1) return 'twice';
+  if (!last.result || calls === 0) return 'lost';
+  return first === last ? 'same' : 'again';
+}
+
+async function settled(called, message) {
+  try {
+    const said = text(await called);
+    return { said, result: said === `Echo: ${message}`, pending: said.includes('call placet_await_approval with') };
+  } catch (error) {
+    return { said: error.message, result: false, pending: false };
+  }
+}
+
+/** Lets so many in at a time. */
+export function gate(width) {
+  let inside = 0;
+  const queue = [];
+  return async (work) => {
+    if (inside >= width) await new Promise((resolve) => queue.push(resolve));
+    inside += 1;
+    try {
+      return await work();
+    } finally {
+      inside -= 1;
+      queue.shift()?.();
+    }
+  };
+}

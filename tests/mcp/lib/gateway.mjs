@@ -1,0 +1,74 @@
+// The real binary in front of real servers, a person who decides, and what reached the servers in the end.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FIRST_REVIEWER, startPlacet } from '../../browser/lib/placet.mjs';
+import { PYTHON, UPSTREAMS, server } from './installed.mjs';
+import { Reviewer } from './reviewer.mjs';
+
+const ASKED = 'forbid (principal, action == Action::"mcp.call", resource)\n';
+
+/**
+ * Starts placet for the test `t` with these servers, all their tools accepted. `permitted` tools, `server/tool`, are not
+ * asked about. `home` is the directory that the servers work in, if it is not one of their own.
+ */
+export async function startGateway(t, { servers, permitted = [], home: given, env = {} }) {
+  const placet = await startPlacet(t, { env });
+  const home = await mkdtemp(join(tmpdir(), 'placet-mcp-'));
+  t.after(() => rm(home, { recursive: true, force: true }));
+  for (const name of servers) {
+    const tapped = [PYTHON, server('tap.py'), join(home, `${name}.log`), ...UPSTREAMS[name](given ?? home)];
+    await placet.cli(['mcp', 'add', name, '--yes', '--', ...tapped]);
+    await placet.cli(['mcp', 'accept', name, '--all', '--yes']);
+  }
+  if (permitted.length > 0) {
+    const rules = permitted.map((tool) => `Tool::"${tool}"`).join(', ');
+    await placet.changePolicy(['ask.cedar', ASKED, `${ASKED}when { ![${rules}].contains(resource) }\n`]);
+  }
+  const link = await placet.cli(['person', 'invite', FIRST_REVIEWER]);
+  return new Gateway(placet, home, await Reviewer.signIn(placet.reviewers, link));
+}
+
+class Gateway {
+  #adding = Promise.resolve();
+
+  constructor(placet, home, reviewer) {
+    Object.assign(this, { placet, home, reviewer });
+  }
+
+  /** The token of a new agent. One after the other: each changes who is there, and would move the ground under the next. */
+  addAgent(name) {
+    const added = this.#adding.then(() => this.placet.addAgent(name));
+    this.#adding = added.catch(() => {});
+    return added;
+  }
+
+  address(name) {
+    return `${this.placet.agents}/mcp${name ? `/${name}` : ''}`;
+  }
+
+  /** How often a server was called with arguments that contain this text. */
+  async calls(name, text) {
+    const log = await readFile(join(this.home, `${name}.log`), 'utf8').catch(() => '');
+    const messages = log.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line));
+    const calls = messages.filter(({ method }) => method === 'tools/call');
+    return calls.filter(({ params }) => JSON.stringify(params.arguments).includes(text)).length;
+  }
+
+  /** The request of this agent's whose arguments contain this text, as soon as it waits for a person. */
+  async waiting(token, text) {
+    for (let tries = 0; tries < 600; tries += 1) {
+      const answer = await fetch(new URL('/v1/requests?status=pending&limit=200', this.placet.agents), {
+        headers: { authorization: `Bearer ${token}` },
+      });
+      assert.equal(answer.status, 200);
+      const { requests } = await answer.json();
+      const found = requests.find(({ canonical }) => canonical.includes(text));
+      if (found) return found;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`no request with ${text} waits for a person`);
+  }
+}
