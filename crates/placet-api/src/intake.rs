@@ -208,19 +208,28 @@ impl OutcomeRequest {
     /// Reads a body.
     pub fn from_json(body: &[u8]) -> Result<Self, InputError> {
         let mut members = Members::of_body(body)?;
+        let read = Self::take(&mut members)?;
+        members.end()?;
+        Ok(read)
+    }
+
+    pub(crate) fn take(members: &mut Members) -> Result<Self, InputError> {
         let execution_id = members.text("execution_id", NAME_BYTES_MAX)?;
         let outcome = members.text("outcome", NAME_BYTES_MAX)?;
         let outcome = OutcomeWord::parse(&outcome)
             .ok_or_else(|| members.refuse("outcome", "bad_value", "Write succeeded, failed or unknown."))?;
         let summary = members.optional_text("summary", SUMMARY_BYTES_MAX)?.unwrap_or_default();
-        let measures = take_measures(&mut members)?;
+        let measures = take_measures(members)?;
         let result_digest = members.optional_text("result_digest", NAME_BYTES_MAX)?;
-        members.end()?;
         Ok(OutcomeRequest { execution_id, outcome, summary, measures, result_digest })
     }
 
     /// The body that reads back as this.
     pub fn to_json(&self) -> String {
+        Value::object(self.members()).canonical()
+    }
+
+    pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
         let measures = self.measures.iter().map(|(name, value)| (name.clone(), Value::integer(*value)));
         let mut members = vec![
             ("execution_id", Value::string(self.execution_id.clone())),
@@ -229,7 +238,7 @@ impl OutcomeRequest {
             ("measures", Value::object(measures)),
         ];
         put_text(&mut members, "result_digest", self.result_digest.as_deref());
-        Value::object(members).canonical()
+        members
     }
 }
 

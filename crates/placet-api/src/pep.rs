@@ -6,22 +6,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use placet_core::action::{ActionName, Grade, Pins, ResourceRef};
 use placet_core::c14n::Value;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::intake::{
-    CLAIM_BYTES_MAX, Common, NAME_BYTES_MAX, Resource, SUMMARY_BYTES_MAX, put_text, sentence,
+    CLAIM_BYTES_MAX, Common, NAME_BYTES_MAX, OutcomeRequest, Resource, SUMMARY_BYTES_MAX, put_text, sentence,
 };
 use crate::read::{InputError, Members};
+use crate::recording::Recording;
 use crate::request::RequestDocument;
 
 /// Where the token of the agent stands on whose behalf an enforcement point calls.
 pub const AGENT_TOKEN_HEADER: &str = "x-placet-agent-token";
 /// The code of the refusal that means the agent's token, not the enforcement point's.
 pub const CALLER_UNAUTHENTICATED: &str = "caller_unauthenticated";
+/// How many bytes the body of an outcome may have: the largest recording in base64, and the rest.
+pub const OUTCOME_BODY_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// How many words a command may have.
 const ARGV_MAX: usize = 4096;
 
@@ -246,6 +254,78 @@ impl fmt::Debug for ReleasedSecret {
     }
 }
 
+/// `POST /v1/pep/requests/{id}/outcome`: what became of an execution, and what was recorded of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PepOutcome {
+    /// How it ended: its members stand beside the recording.
+    pub outcome: OutcomeRequest,
+    /// What was recorded, if anything was. The outcome's entry commits to its hash.
+    pub recording: Option<PepRecording>,
+}
+
+/// A recording on its way: an asciicast, version 3.
+#[derive(Clone, PartialEq, Eq, Debug, ToSchema)]
+pub struct PepRecording {
+    /// Its exact bytes, in base64.
+    #[schema(value_type = String)]
+    pub asciicast: Arc<[u8]>,
+    /// Whether the program wrote more than was kept.
+    pub truncated: bool,
+}
+
+impl PepOutcome {
+    /// Reads a body of at most [`OUTCOME_BODY_BYTES_MAX`] bytes.
+    pub fn from_json(body: &[u8]) -> Result<Self, InputError> {
+        let mut members = Members::of_large_body(body, OUTCOME_BODY_BYTES_MAX)?;
+        let outcome = OutcomeRequest::take(&mut members)?;
+        let recording = members.optional_object("recording")?.map(PepRecording::read).transpose()?;
+        members.end()?;
+        Ok(PepOutcome { outcome, recording })
+    }
+
+    /// The body that reads back as this.
+    pub fn to_json(&self) -> String {
+        let mut members = self.outcome.members();
+        if let Some(recording) = &self.recording {
+            let recording = [
+                ("asciicast", Value::string(STANDARD.encode(&recording.asciicast))),
+                ("truncated", Value::Bool(recording.truncated)),
+            ];
+            members.push(("recording", Value::object(recording)));
+        }
+        Value::object(members).canonical()
+    }
+}
+
+impl PartialSchema for PepOutcome {
+    fn schema() -> RefOr<Schema> {
+        let recording = ObjectBuilder::new().property("recording", Ref::from_schema_name("PepRecording"));
+        AllOfBuilder::new().item(OutcomeRequest::schema()).item(recording).into()
+    }
+}
+
+impl ToSchema for PepOutcome {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        OutcomeRequest::schemas(schemas);
+        schemas.push((PepRecording::name().into(), PepRecording::schema()));
+    }
+}
+
+impl PepRecording {
+    fn read(mut members: Members) -> Result<Self, InputError> {
+        let written = members.text("asciicast", OUTCOME_BODY_BYTES_MAX)?;
+        let asciicast = STANDARD.decode(written).map_err(|_| {
+            members.refuse("asciicast", "bad_value", "Write the recording's bytes in base64.")
+        })?;
+        // A recording that nobody can play must not stand behind a hash that looks as if one could.
+        Recording::parse(&asciicast)
+            .map_err(|error| members.refuse("asciicast", "bad_value", sentence(&error)))?;
+        let truncated = members.optional_flag("truncated")?.unwrap_or_default();
+        members.end()?;
+        Ok(PepRecording { asciicast: asciicast.into(), truncated })
+    }
+}
+
 /// `POST /v1/pep/requests/{id}/abandonment`: whoever carried this out is gone, and nobody knows how it ended.
 #[derive(Clone, PartialEq, Eq, Debug, ToSchema)]
 pub struct AbandonRequest {
@@ -301,6 +381,7 @@ mod tests {
     use placet_core::digest::Sha256Digest;
 
     use super::*;
+    use crate::intake::OutcomeWord;
 
     fn intercepted() -> InterceptedRequest {
         InterceptedRequest {
@@ -362,6 +443,38 @@ mod tests {
         assert!(PepClaim::from_json(br#"{"claim":"a","digest":"b"}"#).is_err());
         assert!(AbandonRequest::from_json(br#"{"execution_id":"exe_1","why":""}"#).is_err());
         assert!(GuideRequest::from_json(br#"{"argv":["ls"],"env":{}}"#).is_err());
+    }
+
+    #[test]
+    fn an_outcome_brings_a_recording_that_can_be_played_or_none() {
+        let about = r#"{"execution":"exe_1","record":"all","stdout_bytes":2,"stderr_bytes":0,"invalid_bytes":0,"styles_left_out":0,"binary":[],"truncated":true,"withheld":false}"#;
+        let cast = format!(
+            "{{\"version\":3,\"term\":{{\"cols\":80,\"rows\":24}},\"timestamp\":1,\"placet\":{about}}}\n[0.1,\"o\",\"hi\"]\n"
+        );
+        let outcome = OutcomeRequest {
+            execution_id: "exe_1".into(),
+            outcome: OutcomeWord::Succeeded,
+            summary: "exit code 0".into(),
+            measures: BTreeMap::from([("bytes".into(), 3)]),
+            result_digest: None,
+        };
+        let mut sent = PepOutcome { outcome, recording: None };
+        assert_eq!(PepOutcome::from_json(sent.to_json().as_bytes()), Ok(sent.clone()));
+        assert_eq!(OutcomeRequest::from_json(sent.to_json().as_bytes()), Ok(sent.outcome.clone()));
+        sent.recording = Some(PepRecording { asciicast: cast.as_bytes().into(), truncated: true });
+        let body = sent.to_json();
+        assert_eq!(PepOutcome::from_json(body.as_bytes()), Ok(sent.clone()));
+        for (from, to, code) in [
+            (STANDARD.encode(&cast), "%".to_owned(), "bad_value"),
+            (STANDARD.encode(&cast), STANDARD.encode(b"no recording"), "bad_value"),
+            ("\"truncated\":true".into(), "\"truncated\":1".into(), "wrong_type"),
+            ("\"truncated\":true".into(), "\"truncated\":true,\"path\":\"/\"".into(), "unknown_member"),
+        ] {
+            let error = PepOutcome::from_json(body.replace(&from, &to).as_bytes()).unwrap_err();
+            assert_eq!(error.code, code, "{to}");
+        }
+        sent.outcome.summary = "x".repeat(OUTCOME_BODY_BYTES_MAX);
+        assert_eq!(PepOutcome::from_json(sent.to_json().as_bytes()).unwrap_err().code, "body_too_large");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use placet_core::c14n::{C14nError, Reason, Value};
+use placet_core::c14n::{C14nError, DEPTH_MAX, Reason, Value};
 use placet_core::text::visible;
 
 /// A body is not what the call takes.
@@ -53,6 +53,11 @@ impl Members {
     /// Reads a body, which has to be an object.
     pub(crate) fn of_body(body: &[u8]) -> Result<Self, InputError> {
         Self::of(Value::parse(body)?, "")
+    }
+
+    /// Reads a body that may be larger than others are.
+    pub(crate) fn of_large_body(body: &[u8], bytes_max: usize) -> Result<Self, InputError> {
+        Self::of(Value::parse_within(body, bytes_max, DEPTH_MAX)?, "")
     }
 
     fn of(value: Value, pointer: &str) -> Result<Self, InputError> {
@@ -105,9 +110,12 @@ impl Members {
     }
 
     pub(crate) fn object(&mut self, key: &str) -> Result<Members, InputError> {
+        self.optional_object(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    pub(crate) fn optional_object(&mut self, key: &str) -> Result<Option<Members>, InputError> {
         let pointer = self.pointer_to(key);
-        let value = self.optional(key).ok_or_else(|| self.missing(key))?;
-        Members::of(value, &pointer)
+        self.optional(key).map(|value| Members::of(value, &pointer)).transpose()
     }
 
     /// A list of at most so many items; empty if it is absent.

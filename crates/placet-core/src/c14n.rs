@@ -76,7 +76,7 @@ impl Value {
     }
 
     /// Reads one value under other bounds: for what wraps a value that was bounded before.
-    pub(crate) fn parse_within(bytes: &[u8], size_max: usize, depth_max: usize) -> Result<Value, C14nError> {
+    pub fn parse_within(bytes: &[u8], size_max: usize, depth_max: usize) -> Result<Value, C14nError> {
         if bytes.len() > size_max {
             return Err(C14nError { at: size_max, reason: Reason::TooLarge });
         }

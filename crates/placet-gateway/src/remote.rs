@@ -13,6 +13,7 @@ use placet_api::client::{ClientError, Peps};
 use placet_api::intake::{OutcomeRequest, OutcomeWord};
 use placet_api::pep::{
     AbandonRequest, CALLER_UNAUTHENTICATED, GuideRequest, HeldDocument, InterceptedRequest, PepClaim,
+    PepOutcome, PepRecording,
 };
 use placet_api::problem::Problem;
 use placet_api::request::RequestDocument;
@@ -188,6 +189,10 @@ impl Authority for RemoteAuthority {
                 measures: completion.measures,
                 result_digest: completion.result.map(|digest| digest.to_string()),
             };
+            let recording = completion
+                .recording
+                .map(|kept| PepRecording { asciicast: kept.bytes, truncated: kept.truncated });
+            let outcome = PepOutcome { outcome, recording };
             self.door.outcome(&request.to_string(), &outcome).await.map_err(refused)
         })
     }

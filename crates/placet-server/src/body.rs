@@ -13,9 +13,18 @@ const FORM_BYTES_MAX: usize = 32 * 1024;
 
 /// Reads a JSON body with its own strict reader.
 pub(crate) async fn read_json<T>(request: Request, read: fn(&[u8]) -> Result<T, InputError>) -> Outcome<T> {
+    read_large_json(request, BODY_BYTES_MAX, read).await
+}
+
+/// Reads a JSON body that may be larger than others are.
+pub(crate) async fn read_large_json<T>(
+    request: Request,
+    bytes_max: usize,
+    read: fn(&[u8]) -> Result<T, InputError>,
+) -> Outcome<T> {
     let (parts, body) = request.into_parts();
     require_media_type(&parts.headers, "application/json")?;
-    Ok(read(&bounded(body, BODY_BYTES_MAX).await?)?)
+    Ok(read(&bounded(body, bytes_max).await?)?)
 }
 
 /// Reads nothing: a call without a body may still send an empty one, or `{}`.

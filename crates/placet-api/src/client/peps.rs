@@ -7,10 +7,9 @@ use placet_core::secret::Secret;
 use super::agents::waiting;
 use super::error::ClientError;
 use super::http::{Call, Door};
-use crate::intake::OutcomeRequest;
 use crate::pep::{
     AbandonRequest, CallerDocument, GuideDocument, GuideRequest, HeldDocument, HeldList, InterceptedRequest,
-    PepClaim, PepDocument, TakenIn,
+    PepClaim, PepDocument, PepOutcome, TakenIn,
 };
 use crate::request::RequestDocument;
 
@@ -79,7 +78,7 @@ impl Peps {
     }
 
     /// Says what became of an execution of its own.
-    pub async fn outcome(&self, id: &str, outcome: &OutcomeRequest) -> Result<(), ClientError> {
+    pub async fn outcome(&self, id: &str, outcome: &PepOutcome) -> Result<(), ClientError> {
         let url = self.door.url(&["v1", "pep", "requests", id, "outcome"], &[])?;
         self.door.send(Call::post(url, outcome.to_json())).await.map(drop)
     }

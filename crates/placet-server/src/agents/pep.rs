@@ -18,16 +18,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use placet_api::intake::{OutcomeRequest, Resource};
+use placet_api::intake::Resource;
 use placet_api::pep::{
     AGENT_TOKEN_HEADER, AbandonRequest, CALLER_UNAUTHENTICATED, CallerDocument, GuideDocument, GuideRequest,
-    HeldDocument, HeldExecution, HeldList, InterceptedRequest, PepClaim, PepDocument, ReleasedSecret,
-    TakenIn,
+    HeldDocument, HeldExecution, HeldList, InterceptedRequest, OUTCOME_BODY_BYTES_MAX, PepClaim, PepDocument,
+    PepOutcome, ReleasedSecret, TakenIn,
 };
 use placet_api::request::RequestDocument;
 use placet_broker::CallError;
 use placet_broker::access::AGENT_PREFIX;
-use placet_broker::execution::{ClaimedGrant, Ended};
+use placet_broker::execution::{ClaimedGrant, Ended, Recorded};
 use placet_broker::intake::{Caller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_core::digest::Sha256Digest;
@@ -38,7 +38,7 @@ use placet_core::request::{OutcomeKind, Request as ActionRequest};
 use super::requests::{request_id, waited};
 use super::{REALM, bearer_of, too_many_open};
 use crate::app::{App, Door};
-use crate::body::{read_json, read_nothing};
+use crate::body::{read_json, read_large_json, read_nothing};
 use crate::document;
 use crate::failure::{Failure, Outcome};
 use crate::openapi::AgentsProblems;
@@ -308,7 +308,7 @@ pub(crate) async fn claim(
     path = "/v1/pep/requests/{id}/outcome",
     tag = "enforcement points",
     params(("id" = String, Path, description = "The request's id")),
-    request_body = OutcomeRequest,
+    request_body = PepOutcome,
     responses((status = 204, description = "It is recorded"), AgentsProblems),
     security(("pep_token" = [])),
 )]
@@ -321,7 +321,8 @@ pub(crate) async fn outcome(
 ) -> Outcome<StatusCode> {
     let id = request_id(&id)?;
     Query::of(&uri)?.end()?;
-    let body = read_json(request, OutcomeRequest::from_json).await?;
+    let PepOutcome { outcome: body, recording } =
+        read_large_json(request, OUTCOME_BODY_BYTES_MAX, PepOutcome::from_json).await?;
     let execution = execution_id(&body.execution_id)?;
     let result = body.result_digest.as_deref().map(Sha256Digest::parse).transpose();
     let result = result.map_err(|error| Failure::bad_request("bad_digest", error.to_string()))?;
@@ -332,7 +333,8 @@ pub(crate) async fn outcome(
         summary: body.summary,
         measures: body.measures,
         result,
-        recording: None,
+        recording: recording
+            .map(|recording| Recorded { bytes: recording.asciicast, truncated: recording.truncated }),
         delivery: None,
     };
     app.broker.complete_for(&Enforcer::Remote(pep), id, execution, ended).await?;

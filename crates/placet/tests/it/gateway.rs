@@ -7,10 +7,12 @@ use std::process::{Child, ChildStdout};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use placet_core::digest::Sha256Digest;
 use serde_json::{Value, json};
 
 use crate::commands::permit_commands;
 use crate::harness::{Cli, Options, Placet, ended, eventually, free_port, walk};
+use crate::recording::{events, record_all};
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -97,6 +99,7 @@ target = { action = "command.run", resource = 'Program::"printenv"' }
 fn a_command_with_a_secret_runs_at_a_gateway_after_a_person_said_yes() {
     let placet = Placet::start();
     with_secret(&placet);
+    record_all(&placet);
     let gateway = Gateway::start(&placet, "elsewhere");
     let ada = placet.sign_in(placet.ready.invitation.as_ref().unwrap());
     let run = gateway.cli(&placet, &["run", "-j", "look", "--", "printenv", "PLACET_EXECUTION"]).spawn();
@@ -116,6 +119,11 @@ fn a_command_with_a_secret_runs_at_a_gateway_after_a_person_said_yes() {
         (&request["status"], &request["outcome"]["reported_by"]),
         (&json!("succeeded"), &json!("placet"))
     );
+    let cast = ada.cookie.get(&format!("/v1/reviews/{id}/recording")).expect(200).body;
+    let kept = &ada.review(&id)["request"]["outcome"]["recording"]["sha256"];
+    assert_eq!(*kept, Sha256Digest::of(&cast).to_string());
+    let written = events(&cast).into_iter().filter(|(code, _)| code == "o").map(|(_, text)| text);
+    assert_eq!(written.collect::<String>(), String::from_utf8_lossy(&run.stdout).replace('\n', "\r\n"));
 
     // The secret reached the program: what prints it is stopped.
     let leak = gateway.cli(&placet, &["run", "--", "printenv", "PASSWORD"]).spawn();

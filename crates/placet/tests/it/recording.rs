@@ -18,7 +18,7 @@ fn run(placet: &Placet, reviewer: &Session<'_>, script: &str) -> String {
     id
 }
 
-fn record_all(placet: &Placet) {
+pub(crate) fn record_all(placet: &Placet) {
     placet.change_policy(
         "runner.toml",
         "danger_same_user = true",
@@ -27,7 +27,7 @@ fn record_all(placet: &Placet) {
 }
 
 /// The events of a recording, as (code, data).
-fn events(bytes: &[u8]) -> Vec<(String, String)> {
+pub(crate) fn events(bytes: &[u8]) -> Vec<(String, String)> {
     let lines = std::str::from_utf8(bytes).unwrap().lines().skip(1).filter(|line| !line.starts_with('#'));
     let event = |line: &str| serde_json::from_str::<(f64, String, String)>(line).unwrap();
     lines.map(event).map(|(_, code, data)| (code, data)).collect()
