@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::action::ActionName;
 use crate::c14n::Value;
 use crate::digest::BundleDigest;
-use crate::entropy::{Entropy, random_bytes};
+use crate::entropy::Entropy;
 use crate::id::{EntryId, RequestId};
 use crate::time::Timestamp;
 
@@ -213,8 +213,11 @@ impl Draft {
     pub fn seal(self, id: EntryId, entropy: &dyn Entropy) -> Sealed {
         let mut disclosures = Vec::with_capacity(self.committed.len());
         let mut commitments = Vec::with_capacity(self.committed.len());
-        for (name, value) in &self.committed {
-            let disclosure = Disclosure::new(&random_bytes::<16>(entropy), name, value);
+        // One draw for all: the operating system is asked once for an entry, not once for each of its values.
+        let mut salts = vec![[0; 16]; self.committed.len()];
+        entropy.fill(salts.as_flattened_mut());
+        for ((name, value), salt) in self.committed.iter().zip(&salts) {
+            let disclosure = Disclosure::new(salt, name, value);
             commitments.push(disclosure.commitment());
             disclosures.push(disclosure);
         }

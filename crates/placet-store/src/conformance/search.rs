@@ -251,6 +251,7 @@ pub(super) async fn the_index_is_what_the_entries_say(bench: Bench) {
         assert_eq!(made.entries, bench.size().await);
         agree(&bench, &book, &draw).await;
     }
+    bench.clock.advance(Duration::from_millis(1));
     let now = bench.now();
     let asked_late = asked(&bench, agent(1), person(1), "data.export", "late").await;
     assert_eq!(

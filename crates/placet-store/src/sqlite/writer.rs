@@ -1,8 +1,13 @@
 //! The one thread that writes.
 //!
 //! It takes one transition, then whatever else is waiting, and writes them in one transaction: the fsync of a batch is
-//! the time in which the next one gathers, so there is no timer. A transition that is refused is rolled back to its
-//! savepoint and the rest goes on. If the batch as a whole fails, nobody is told that it was written.
+//! the time in which the next one gathers, so there is no timer. What a transition requires is looked at before its first
+//! row is written, so whatever is refused there leaves nothing behind. If the batch as a whole fails, nobody is told that it
+//! was written.
+//!
+//! A constraint of the database may still refuse a row. That is rare, and a savepoint for each transition is dear: SQLite
+//! copies every page that is touched under one. So a batch is written without, and if one of its rows is refused, the whole
+//! batch is rolled back and written again with savepoints: what is refused is rolled back to its own, and the rest goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +52,15 @@ pub(super) struct Head {
 pub(super) struct Epochs {
     pub(super) bundle: u64,
     pub(super) directory: u64,
+}
+
+/// What happens to the rest of a batch when a row is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoints {
+    /// All of it has to be written again.
+    None,
+    /// It stays, for each transition has a savepoint of its own.
+    Each,
 }
 
 /// Why something was not written.
@@ -106,6 +120,9 @@ struct Written {
     changes: Vec<Change>,
 }
 
+/// Where the log stands after a batch, and what became of each of its transitions.
+type Batched = (Head, Vec<Result<Written, CommitError>>);
+
 type Waiting = (Box<Prepared>, oneshot::Sender<Result<Receipt, CommitError>>);
 
 impl Writer {
@@ -153,9 +170,8 @@ impl Writer {
         if batch.is_empty() || self.shared.is_down() {
             return;
         }
-        let mut head = self.head.clone();
-        match self.transaction(&batch, &mut head) {
-            Ok(written) => {
+        match self.transaction(&batch) {
+            Ok((head, written)) => {
                 self.head = head;
                 self.shared.last_time.store(self.head.last_time.as_millis(), Ordering::Release);
                 self.shared.set_epochs(self.head.epochs);
@@ -178,41 +194,72 @@ impl Writer {
         }
     }
 
-    fn transaction(
-        &self,
-        batch: &[Waiting],
-        head: &mut Head,
-    ) -> rusqlite::Result<Vec<Result<Written, CommitError>>> {
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    fn transaction(&self, batch: &[Waiting]) -> rusqlite::Result<Batched> {
+        for savepoints in [Savepoints::None, Savepoints::Each] {
+            if let Some(written) = self.attempt(batch, savepoints)? {
+                return Ok(written);
+            }
+            self.execute("ROLLBACK")?;
+        }
+        // With a savepoint each, nothing spoils a batch.
+        Err(rusqlite::Error::InvalidQuery)
+    }
+
+    /// None if a row was refused and there was no savepoint to go back to.
+    fn attempt(&self, batch: &[Waiting], savepoints: Savepoints) -> rusqlite::Result<Option<Batched>> {
+        let mut head = self.head.clone();
+        self.execute("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(batch.len());
         for (transition, _) in batch {
-            self.db.prepare_cached("SAVEPOINT transition")?.execute([])?;
+            let times = Times { clock: self.shared.clock.now(), last: head.last_time };
+            match self.check(transition, times, head.epochs) {
+                Ok(()) => {}
+                Err(Failure::Transition(error)) => {
+                    results.push(Err(error));
+                    continue;
+                }
+                Err(Failure::Batch(error)) => return Err(error),
+            }
+            if savepoints == Savepoints::Each {
+                self.execute("SAVEPOINT transition")?;
+            }
             let mut next = head.clone();
-            match self.transition(transition, &mut next) {
+            match self.rows(transition, times, &mut next) {
                 Ok(written) => {
-                    *head = next;
+                    head = next;
                     results.push(Ok(written));
                 }
+                Err(Failure::Transition(_)) if savepoints == Savepoints::None => return Ok(None),
                 Err(Failure::Transition(error)) => {
-                    self.db.prepare_cached("ROLLBACK TO transition")?.execute([])?;
+                    self.execute("ROLLBACK TO transition")?;
                     results.push(Err(error));
                 }
                 Err(Failure::Batch(error)) => return Err(error),
             }
-            self.db.prepare_cached("RELEASE transition")?.execute([])?;
+            if savepoints == Savepoints::Each {
+                self.execute("RELEASE transition")?;
+            }
         }
-        head::write(&self.db, head)?;
-        self.db.prepare_cached("COMMIT")?.execute([])?;
-        Ok(results)
+        head::write(&self.db, &head)?;
+        self.execute("COMMIT")?;
+        Ok(Some((head, results)))
     }
 
-    fn transition(&self, transition: &Prepared, head: &mut Head) -> Result<Written, Failure> {
-        let times = Times { clock: self.shared.clock.now(), last: head.last_time };
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.db.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    /// Whether everything that a transition requires holds. Writes nothing.
+    fn check(&self, transition: &Prepared, times: Times, epochs: Epochs) -> Result<(), Failure> {
+        for requires in &transition.requires {
+            requires::check(&self.db, &self.shared.sealer, times, epochs, requires)?;
+        }
+        Ok(())
+    }
+
+    fn rows(&self, transition: &Prepared, times: Times, head: &mut Head) -> Result<Written, Failure> {
         // What was decided before the clock went back is not in the future of the log.
         let now = times.now().max(decided_at(transition));
-        for requires in &transition.requires {
-            requires::check(&self.db, &self.shared.sealer, times, head.epochs, requires)?;
-        }
         for row in &transition.rows {
             rows::write(&self.db, row, now)?;
         }
