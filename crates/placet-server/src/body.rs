@@ -1,6 +1,6 @@
 //! Reading bodies: the media type is checked, the size is bounded, and what is inside is read strictly.
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use placet_api::BODY_BYTES_MAX;
@@ -22,14 +22,13 @@ pub(crate) async fn read_large_json<T>(
     bytes_max: usize,
     read: fn(&[u8]) -> Result<T, InputError>,
 ) -> Outcome<T> {
-    let (parts, body) = request.into_parts();
-    require_media_type(&parts.headers, "application/json")?;
-    Ok(read(&bounded(body, bytes_max).await?)?)
+    require_media_type(request.headers(), "application/json")?;
+    Ok(read(&bounded(request, bytes_max).await?)?)
 }
 
 /// Reads nothing: a call without a body may still send an empty one, or `{}`.
 pub(crate) async fn read_nothing(request: Request) -> Outcome<()> {
-    let body = bounded(request.into_body(), BODY_BYTES_MAX).await?;
+    let body = bounded(request, BODY_BYTES_MAX).await?;
     match body.trim_ascii() {
         b"" | b"{}" => Ok(()),
         _ => Err(Failure::bad_request("unexpected_body", "This call takes no body.")),
@@ -38,7 +37,7 @@ pub(crate) async fn read_nothing(request: Request) -> Outcome<()> {
 
 /// Reads the bytes as they are.
 pub(crate) async fn read_bytes(request: Request, bytes_max: usize) -> Outcome<Vec<u8>> {
-    bounded(request.into_body(), bytes_max).await
+    bounded(request, bytes_max).await
 }
 
 /// The fields of a form: each at most once.
@@ -46,9 +45,8 @@ pub(crate) struct Form(Vec<(String, String)>);
 
 /// Reads a form.
 pub(crate) async fn read_form(request: Request) -> Outcome<Form> {
-    let (parts, body) = request.into_parts();
-    require_media_type(&parts.headers, "application/x-www-form-urlencoded")?;
-    let body = bounded(body, FORM_BYTES_MAX).await?;
+    require_media_type(request.headers(), "application/x-www-form-urlencoded")?;
+    let body = bounded(request, FORM_BYTES_MAX).await?;
     let refused = || Failure::bad_request("bad_form", "The form cannot be read. Open the page again.");
     let text = std::str::from_utf8(&body).map_err(|_| refused())?;
     let fields = crate::query::pairs(text).ok_or_else(refused)?;
@@ -72,21 +70,34 @@ impl Form {
     }
 }
 
-async fn bounded(body: Body, bytes_max: usize) -> Outcome<Vec<u8>> {
-    match to_bytes(body, bytes_max).await {
+async fn bounded(request: Request, bytes_max: usize) -> Outcome<Vec<u8>> {
+    refuse_declared(request.headers(), bytes_max as u64)?;
+    match to_bytes(request.into_body(), bytes_max).await {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) => {
             // The one error that the limit itself makes; everything else is a broken connection.
             let too_large = std::error::Error::source(&error)
                 .is_some_and(|source| source.to_string().contains("length limit exceeded"));
             Err(if too_large {
-                let detail = format!("The body has more than {bytes_max} bytes.");
-                Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+                too_large_for(bytes_max as u64)
             } else {
                 Failure::bad_request("body_broken", "The body could not be read to its end.")
             })
         }
     }
+}
+
+/// Refuses a body that says it is longer than it may be: nobody waits for what would be refused at its end.
+pub(crate) fn refuse_declared(headers: &HeaderMap, bytes_max: u64) -> Outcome<()> {
+    // What is no number was refused when the head was read.
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let fits = declared.is_none_or(|declared: u64| declared <= bytes_max);
+    if fits { Ok(()) } else { Err(too_large_for(bytes_max)) }
+}
+
+fn too_large_for(bytes_max: u64) -> Failure {
+    let detail = format!("The body has more than {bytes_max} bytes.");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
 }
 
 fn require_media_type(headers: &HeaderMap, expected: &'static str) -> Outcome<()> {
@@ -103,6 +114,8 @@ fn require_media_type(headers: &HeaderMap, expected: &'static str) -> Outcome<()
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
 
     fn posted(media_type: &str, body: impl Into<Body>) -> Request {

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use placet_api::WAIT_SECONDS_MAX;
+use placet_api::command::BLOB_BYTES_MAX;
 use placet_api::problem::{PROBLEM_JSON, Problem};
 use placet_core::entropy::{Entropy, random_bytes};
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::body::refuse_declared;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 
@@ -89,11 +91,14 @@ async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> 
     let method = request.method().clone();
     let span = tracing::info_span!("call", door = frame.door, call.id = %id.0, %method, route);
     let began = Instant::now();
-    let response = if crate::query::is_text(request.uri().path()) {
-        next.run(request).instrument(span.clone()).await
-    } else {
+    let response = if !crate::query::is_text(request.uri().path()) {
         // No name of ours is like that. The router would say so in words of its own.
         Failure::not_found().into_response()
+    } else if let Err(failure) = refuse_declared(request.headers(), BLOB_BYTES_MAX) {
+        // No call takes more than an input of a command has.
+        failure.into_response()
+    } else {
+        next.run(request).instrument(span.clone()).await
     };
     let (status, took) = (response.status(), began.elapsed());
     frame.metrics.called(frame.door, &method, status, took);

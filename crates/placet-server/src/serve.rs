@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower_http::timeout::TimeoutBody;
 
 use crate::admin::Peer;
 use crate::app::App;
@@ -36,6 +37,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// How many bytes a call's head may have.
     pub head_bytes_max: usize,
+    /// How long a body that is being read may be silent.
+    pub body_timeout: Duration,
     /// How long calls in progress may take after the signal to stop.
     pub drain_timeout: Duration,
 }
@@ -47,6 +50,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             headers_max: 64,
             head_bytes_max: 32 * 1024,
+            body_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -302,8 +306,9 @@ impl AcceptLoop {
         permit: OwnedSemaphorePermit,
     ) {
         let (place, doors) = (self.idle.accepted(), TowerToHyperService::new(router));
-        let calls = place.clone();
+        let (calls, silence_max) = (place.clone(), self.limits.body_timeout);
         let serve_one = move |request: Request<Incoming>| {
+            let request = request.map(|body| TimeoutBody::new(silence_max, body));
             let (call, answer) = (calls.call(), doors.call(request));
             async move { answer.await.map(|response| call.answered(response)) }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use axum::routing::get;
+use axum::routing::{get, post};
 use placet_api::problem::Problem;
 use placet_server::{agents_door, metrics_listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,11 @@ use tower::ServiceExt;
 use crate::world::Doors;
 
 async fn raw(doors: &Doors, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(doors.reviewers_address).await.unwrap();
+    raw_at(doors.reviewers_address, bytes).await
+}
+
+async fn raw_at(door: std::net::SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(door).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     // The door closes what it refuses; nothing here waits for a clock of ours.
@@ -38,6 +42,35 @@ async fn heads_are_bounded_in_time_count_and_size() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let idle = raw(&doors, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(idle.contains("200 OK"), "answered, and closed when nothing more came: {idle}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_falls_silent_is_not_waited_for() {
+    let doors = Doors::open("team").await;
+    let reader = Router::new().route("/mounted/read", post(async |body: String| body));
+    let call = |path: &str, body: &str| {
+        let bearer = &doors.bot;
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n{body}"
+        )
+    };
+    let (mounted, stop) = doors.mounting(reader).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for path in ["/v1/requests", "/mounted/read"] {
+        for begun in [
+            "Content-Length: 9\r\n\r\n{}",
+            "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+            // Room for more than there is in the world.
+            "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}",
+        ] {
+            let call = call(path, begun);
+            calls.spawn(async move { (raw_at(mounted, call.as_bytes()).await, call) });
+        }
+    }
+    for (said, call) in calls.join_all().await {
+        assert!(said.starts_with("HTTP/1.1 400 "), "{call}: {said}");
+    }
+    stop.send_replace(true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

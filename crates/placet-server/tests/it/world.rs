@@ -85,21 +85,30 @@ impl Doors {
             ledger_public: false,
             stop: stopping.clone(),
         });
-        let limits = Limits { head_timeout: Duration::from_millis(300), ..Limits::default() };
         let mut running = Vec::new();
         for (listener, name, door) in [
             (agents, "agents", agents_door(&app, axum::Router::new())),
             (reviewers, "reviewers", reviewers_door(&app)),
         ] {
             let (app, stopping) = (app.clone(), stopping.clone());
-            running
-                .push(tokio::spawn(async move { serve(listener, name, door, &app, limits, stopping).await }));
+            running.push(tokio::spawn(
+                async move { serve(listener, name, door, &app, limits(), stopping).await },
+            ));
         }
         let (broker, hub) = (world.broker.clone(), stopping);
         tokio::spawn(async move { broker.run(hub).await });
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         let [agents, reviewers] = urls;
         Doors { world, app, agents, reviewers, reviewers_address, bot, http, stop, running }
+    }
+
+    /// Another agents' door, with something mounted behind it, until it is told to stop.
+    pub(crate) async fn mounting(&self, mounted: axum::Router) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let (address, (stop, stopping)) = (listener.address(), watch::channel(false));
+        let (app, door) = (self.app.clone(), agents_door(&self.app, mounted));
+        tokio::spawn(async move { serve(listener, "agents", door, &app, limits(), stopping).await });
+        (address, stop)
     }
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -210,4 +219,11 @@ pub(crate) fn deploy(environment: &str) -> Value {
         "arguments": {"version": "1.4.2"},
         "justification": "the fix is in 1.4.2",
     })
+}
+
+/// Short enough to be waited for.
+fn limits() -> Limits {
+    let silence_max = Duration::from_millis(300);
+    // A body comes right behind its head, but the machine may be busy with other tests.
+    Limits { head_timeout: silence_max, body_timeout: 5 * silence_max, ..Limits::default() }
 }

@@ -1,5 +1,9 @@
 //! Who gets in where, and who may do what once inside. Whatever is refused is named, and what matters is an entry.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Options, Placet, eventually};
@@ -245,4 +249,98 @@ fn an_agent_does_not_claim_what_placet_executes() {
     let run = at(&external, "/run").replace("requests", "commands");
     door.post_raw(&run, "").problem(403, "not_the_executor");
     assert_eq!(door.get(&at(&external, "")).json()["status"], "granted");
+}
+
+/// What a door says to exactly these bytes until it closes the connection, which it has to do.
+fn raw(base: &str, bytes: &[u8], then: Option<Shutdown>) -> String {
+    let address = base.strip_prefix("http://").unwrap().replace("localhost", "127.0.0.1");
+    let mut stream = TcpStream::connect(address).unwrap();
+    // It only keeps a test from hanging; a door that waits for a body gives up after half of it.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // It may have heard enough before it was told everything.
+    let _ = stream.write_all(bytes);
+    then.into_iter().for_each(|how| stream.shutdown(how).unwrap());
+    let mut said = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => said.extend_from_slice(&piece[..read]),
+            // What it was still told when it had closed.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("the door neither answers nor closes: {error}"),
+        }
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_length_that_is_none_gets_a_clean_no_at_every_door() {
+    let placet = Placet::start();
+    let ada = placet.sign_in(placet.ready.invitation.as_ref().unwrap());
+    let agent = format!("Authorization: Bearer {}", placet.ready.agent_token.as_ref().unwrap());
+    let person = format!("Cookie: {}\r\nOrigin: {}", ada.secret, placet.ready.reviewers);
+    let vote = "/v1/reviews/req_00000000000000000000000000/votes";
+    let (agents, reviewers) = (placet.ready.agents.as_str(), placet.ready.reviewers.as_str());
+    let blob = format!("/v1/blobs/{}", "0".repeat(64));
+    let calls = [
+        (agents, "POST", "/v1/requests", agent.as_str()),
+        (agents, "POST", "/v1/commands", &agent),
+        (agents, "POST", "/mcp", &agent),
+        (agents, "PUT", &blob, &agent),
+        (agents, "GET", "/v1/requests", &agent),
+        (reviewers, "POST", vote, &person),
+        (reviewers, "POST", "/join/placet_link_x", &person),
+        (reviewers, "GET", "/healthz", &person),
+    ];
+    let length = |value: &str| format!("Content-Length: {value}");
+    let heads = [
+        // What fits no number, or no length that hyper counts to: it answers by itself.
+        (length("18446744073709551615"), 431),
+        (length("18446744073709551614"), 431),
+        (length("18446744073709551616"), 400),
+        (length("99999999999999999999999999999999"), 400),
+        (length("-1"), 400),
+        (length("+2"), 400),
+        (length("0x2"), 400),
+        (length("2e0"), 400),
+        (length("2, 2"), 400),
+        (length(""), 400),
+        // Whoever reads one of two lengths may read another body than whoever reads the other.
+        ("Content-Length: 2\r\nContent-Length: 3".to_owned(), 400),
+        ("Transfer-Encoding: gzip".to_owned(), 400),
+        ("Transfer-Encoding: chunked, identity".to_owned(), 400),
+        // Longer than anything that any call takes: nobody waits for it.
+        (length("18446744073709551613"), 413),
+        (length("9223372036854775808"), 413),
+        (length("268435457"), 413),
+    ];
+    for (base, method, path, credential) in calls {
+        let host = base.strip_prefix("http://").unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{credential}\r\nContent-Type: application/json\r\n"
+        );
+        for (length, status) in &heads {
+            let said = raw(base, format!("{head}{length}\r\n\r\n{{}}").as_bytes(), None);
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path} {length}: {said}");
+        }
+        if method == "GET" {
+            continue;
+        }
+        for size in ["10000000000000000", "-1", "zz", "", "ffffffffffffffff", "fffffffffffffff0"] {
+            let call = format!("{head}Transfer-Encoding: chunked\r\n\r\n{size}\r\n{{}}");
+            let said = raw(base, call.as_bytes(), Some(Shutdown::Write));
+            let clean = said.is_empty() || said.starts_with("HTTP/1.1 4");
+            assert!(clean, "{method} {path} with a chunk of {size}: {said}");
+        }
+        // A chunk that is as long as it says, and longer than a call may be.
+        let mut endless =
+            format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n").into_bytes();
+        endless.resize(endless.len() + 3 * 1024 * 1024, b' ');
+        let said = raw(base, &endless, Some(Shutdown::Write));
+        let clean = said.is_empty() || said.starts_with("HTTP/1.1 4");
+        assert!(clean, "{method} {path} with a body without end: {said}");
+    }
+    placet.agents().post("/v1/requests", &deploy("staging", "1")).expect(201);
+    assert!(!placet.log().contains("panicked"), "{}", placet.log());
 }
