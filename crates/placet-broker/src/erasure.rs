@@ -76,10 +76,13 @@ impl Broker {
         let requires = vec![Requires::DirectoryEpoch(epoch)];
         self.commit_once(Transition { requires, writes: Vec::new(), entries: vec![self.seal(draft)] })
             .await?;
-        let unavailable = |error: CommitError| CallError::Unavailable(error.to_string());
-        self.0.commit.erase(subject).await.map_err(unavailable)?;
+        let failed = |error: CommitError| match error {
+            CommitError::Stopped(why) => CallError::Stopped(why),
+            other => CallError::Unavailable(other.to_string()),
+        };
+        self.0.commit.erase(subject).await.map_err(failed)?;
         // Whoever holds the root key could test a guess on the tokens that the search index keeps.
-        self.0.commit.reindex().await.map(drop).map_err(unavailable)
+        self.0.commit.reindex().await.map(drop).map_err(failed)
     }
 
     /// What still waits or runs could not go on without its key.

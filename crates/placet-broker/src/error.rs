@@ -57,6 +57,9 @@ pub enum CallError {
     /// placet cannot write or read now, so it does nothing.
     #[error("use the store: {0}")]
     Unavailable(String),
+    /// The store has stopped, and with it placet, until it is restarted. Whether this was written is known then.
+    #[error("use the store: it has stopped: {0}")]
+    Stopped(String),
     /// Our bug. The text is for the log only.
     #[error("internal: {0}")]
     Internal(String),
@@ -73,6 +76,7 @@ impl CallError {
             | CallError::Invalid { code, .. }
             | CallError::TooMany { code, .. } => code,
             CallError::Unavailable(_) => "unavailable",
+            CallError::Stopped(_) => "stopped",
             CallError::Internal(_) => "internal",
         }
     }
@@ -95,6 +99,7 @@ impl From<ViewError> for CallError {
         match error {
             ViewError::Corrupt { .. } => CallError::Internal(error.to_string()),
             ViewError::Unavailable(_) => CallError::Unavailable(error.to_string()),
+            ViewError::Stopped(why) => CallError::Stopped(why),
         }
     }
 }
@@ -133,6 +138,7 @@ impl From<CommitError> for Attempt {
             // Whatever a caller can make too large was refused at the border.
             CommitError::Refused(why) => Attempt::Failed(CallError::Internal(why)),
             CommitError::Unavailable(why) => Attempt::Failed(CallError::Unavailable(why)),
+            CommitError::Stopped(why) => Attempt::Failed(CallError::Stopped(why)),
         }
     }
 }

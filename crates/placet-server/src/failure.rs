@@ -100,6 +100,14 @@ impl From<CallError> for Failure {
                 failure.retry_after = Some(Duration::from_secs(5));
                 failure
             }
+            CallError::Stopped(text) => {
+                tracing::warn!(error = text, "a call could not be carried out: placet has to be restarted");
+                let detail = "placet has stopped after a failure and does nothing until its operator restarts it. \
+                              Whether this was recorded is known then: ask again.";
+                let mut failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+                failure.retry_after = Some(Duration::from_secs(60));
+                failure
+            }
             CallError::Internal(text) => Failure::internal(&text),
         }
     }
@@ -152,9 +160,11 @@ mod tests {
 
     #[test]
     fn what_is_ours_to_know_stays_in_the_log() {
-        for error in
-            [CallError::Internal("row 7 of /secret".into()), CallError::Unavailable("/secret is full".into())]
-        {
+        for error in [
+            CallError::Internal("row 7 of /secret".into()),
+            CallError::Unavailable("/secret is full".into()),
+            CallError::Stopped("/secret is broken".into()),
+        ] {
             let failure = Failure::from(error);
             assert!(!failure.problem().detail.contains("secret"));
         }

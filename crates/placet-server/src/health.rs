@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use placet_broker::CallError;
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -35,6 +36,9 @@ async fn readyz(State(app): State<App>) -> Response {
         Ok(()) => "ready\n".into_response(),
         Err(error) => {
             tracing::warn!(error = %error, "not ready");
+            if matches!(error, CallError::Stopped(_)) {
+                return not_ready("placet has stopped after a failure; restart it");
+            }
             not_ready("see the log of this process")
         }
     }
@@ -46,10 +50,10 @@ fn not_ready(why: &str) -> Response {
 
 /// Prometheus' text format.
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Failure> {
-    let counts = app.views.counts().await.map_err(placet_broker::CallError::from)?;
-    let log = app.views.log().await.map_err(placet_broker::CallError::from)?;
+    let counts = app.views.counts().await.map_err(CallError::from)?;
+    let log = app.views.log().await.map_err(CallError::from)?;
     let from = app.metrics.uncounted();
-    let entries = app.views.entry_counts(from).await.map_err(placet_broker::CallError::from)?;
+    let entries = app.views.entry_counts(from).await.map_err(CallError::from)?;
     app.metrics.count(from, &entries);
     app.metrics.stored(&counts, log.frontier.head().size, app.broker.ready().await.is_ok());
     let text = app.metrics.text();

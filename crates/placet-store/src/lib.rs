@@ -186,7 +186,7 @@ pub struct Receipt {
     pub time: Timestamp,
 }
 
-/// Why a transition was not written. Nothing of it was.
+/// Why a transition was not written. Nothing of it was, unless the store has stopped.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
     /// What the decision read has moved: read again, decide again. The word says what: that of a [`Requires`], or
@@ -199,6 +199,10 @@ pub enum CommitError {
     /// The store cannot write now: disk full, read-only, shut down. It is not known to have been written.
     #[error("commit: the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store has stopped, and nothing but a restart opens it again: a write or its sync failed, or its writer did.
+    /// Whether this was written is known then.
+    #[error("commit: the store has stopped: {0}")]
+    Stopped(String),
 }
 
 /// Why something could not be read.
@@ -215,6 +219,9 @@ pub enum ViewError {
     /// The store cannot read now.
     #[error("read: the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store has stopped, and nothing but a restart opens it again.
+    #[error("read: the store has stopped: {0}")]
+    Stopped(String),
 }
 
 /// A store: both sides.

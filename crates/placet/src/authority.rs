@@ -295,7 +295,7 @@ fn refused(error: CallError) -> AuthorityError {
         CallError::Conflict { .. } => AuthorityErrorKind::Conflict,
         CallError::Invalid { .. } => AuthorityErrorKind::Invalid,
         CallError::TooMany { retry_after, .. } => AuthorityErrorKind::TooMany { retry_after: *retry_after },
-        CallError::Unavailable(_) => AuthorityErrorKind::Unavailable,
+        CallError::Unavailable(_) | CallError::Stopped(_) => AuthorityErrorKind::Unavailable,
         CallError::Internal(_) => AuthorityErrorKind::Internal,
     };
     let mut told = AuthorityError::new(kind, error.code(), error.to_string());

@@ -8,7 +8,7 @@ use placet_core::digest::Sha256Digest;
 use placet_core::directory::{Agent, Directory};
 use placet_core::id::AgentId;
 
-use super::{STOPPED, Shared, read_directory};
+use super::{Shared, read_directory};
 use crate::ViewError;
 
 /// The directory, and where in it each agent's token leads.
@@ -32,6 +32,7 @@ impl Known {
 impl Shared {
     /// Everyone, as of the newest epoch.
     pub(super) async fn known(self: &Arc<Self>) -> Result<Arc<Known>, ViewError> {
+        // What is in memory is answered only as long as the database would be.
         self.up()?;
         let cached = Arc::clone(&self.directory.lock().unwrap_or_else(PoisonError::into_inner));
         if cached.directory.epoch == self.directory_epoch.load(Ordering::Acquire) {
@@ -44,10 +45,5 @@ impl Shared {
             *newest = Arc::clone(&read);
         }
         Ok(read)
-    }
-
-    /// What is in memory is answered only as long as the database would be.
-    pub(super) fn up(&self) -> Result<(), ViewError> {
-        if self.is_down() { Err(ViewError::Unavailable(STOPPED.to_owned())) } else { Ok(()) }
     }
 }

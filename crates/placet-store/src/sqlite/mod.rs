@@ -23,6 +23,7 @@ mod rows;
 mod schema;
 mod sealer;
 mod search;
+mod stopped;
 mod views;
 mod writer;
 
@@ -33,7 +34,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ use self::known::Known;
 use self::pool::Pool;
 pub use self::schema::SchemaError;
 use self::sealer::Sealer;
+use self::stopped::{Stopped, settle};
 use self::writer::{Epochs, Head, Job, Writer};
 use crate::keys::{Destroy, KeyStore, KeysError, RootKeySource, Subject};
 use crate::private::{self, PrivateError};
@@ -145,7 +147,7 @@ struct Shared {
     last_time: AtomicI64,
     bundle_epoch: AtomicU64,
     directory_epoch: AtomicU64,
-    down: AtomicBool,
+    stopped: OnceLock<Stopped>,
     write_failed: AtomicBool,
     changes: broadcast::Sender<Change>,
     directory: Mutex<Arc<Known>>,
@@ -163,15 +165,6 @@ impl Shared {
         self.directory_epoch.store(epochs.directory, Ordering::Release);
     }
 
-    /// From now on nothing is answered: what the writer knows may not be what is on the disk.
-    fn go_down(&self) {
-        self.down.store(true, Ordering::Release);
-    }
-
-    fn is_down(&self) -> bool {
-        self.down.load(Ordering::Acquire)
-    }
-
     fn last_write_failed(&self) -> bool {
         self.write_failed.load(Ordering::Acquire)
     }
@@ -179,10 +172,8 @@ impl Shared {
     /// A point read, on the caller's thread: it takes microseconds.
     async fn point<T>(&self, read: impl FnOnce(&Connection) -> Result<T, ViewError>) -> Result<T, ViewError> {
         let reader = self.pool.reader().await;
-        if self.is_down() {
-            return Err(ViewError::Unavailable(STOPPED.to_owned()));
-        }
-        reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?.snapshot(read)
+        self.up()?;
+        reader.ok_or_else(|| ViewError::Unavailable(NO_READER.to_owned()))?.snapshot(read)
     }
 
     /// A read of many rows, on a thread that may take its time.
@@ -191,10 +182,8 @@ impl Shared {
         read: impl FnOnce(&Shared, &Connection) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ViewError> {
         let reader = self.pool.scanner().await;
-        if self.is_down() {
-            return Err(ViewError::Unavailable(STOPPED.to_owned()));
-        }
-        let reader = reader.ok_or_else(|| ViewError::Unavailable(STOPPED.to_owned()))?;
+        self.up()?;
+        let reader = reader.ok_or_else(|| ViewError::Unavailable(NO_READER.to_owned()))?;
         let shared = Arc::clone(self);
         let answer =
             tokio::task::spawn_blocking(move || reader.snapshot(|connection| read(&shared, connection)));
@@ -202,7 +191,7 @@ impl Shared {
     }
 }
 
-const STOPPED: &str = "it has stopped after a failure: restart placet";
+const NO_READER: &str = "a connection to it was lost: restart placet";
 
 /// The embedded store.
 pub struct SqliteStore {
@@ -226,6 +215,8 @@ impl SqliteStore {
         let keys_path = directory.join("keys");
         let keys = KeyStore::open(&keys_path, &options.root_key, Arc::clone(&options.entropy))?;
         let path = directory.join("placet.db");
+        let log = directory.join("placet.db-wal");
+        settle(&log).map_err(|source| OpenError::Io { path: log, source })?;
         let mut db = open_writer(&path)?;
         schema::migrate(&mut db, options.clock.now())?;
         let head = open_log(&db, &options.origin, keys.id(), keys_path)?;
@@ -240,7 +231,7 @@ impl SqliteStore {
             last_time: AtomicI64::new(head.last_time.as_millis()),
             bundle_epoch: AtomicU64::new(head.epochs.bundle),
             directory_epoch: AtomicU64::new(head.epochs.directory),
-            down: AtomicBool::new(false),
+            stopped: OnceLock::new(),
             write_failed: AtomicBool::new(false),
             changes,
             directory: Mutex::default(),
@@ -266,14 +257,17 @@ impl SqliteStore {
             return Ok(HashMap::new());
         }
         let read = self.shared.point(move |db| read_requests::subjects(db, &requests)).await;
-        read.map_err(|error| CommitError::Unavailable(error.to_string()))
+        read.map_err(|error| match error {
+            ViewError::Stopped(why) => CommitError::Stopped(why),
+            other => CommitError::Unavailable(other.to_string()),
+        })
     }
 }
 
 impl Commit for SqliteStore {
     fn commit(&self, transition: Transition) -> Answer<'_, Result<Receipt, CommitError>> {
         Box::pin(async move {
-            let stopped = || CommitError::Unavailable(STOPPED.to_owned());
+            let stopped = || CommitError::from(self.shared.why_stopped());
             let known = self.subjects(prepare::unknown_requests(&transition)).await?;
             let prepared = prepare::prepare(&self.shared.sealer, transition, known, self.shared.now())?;
             let (waiter, answer) = oneshot::channel();
@@ -285,7 +279,7 @@ impl Commit for SqliteStore {
 
     fn reindex(&self) -> Answer<'_, Result<Reindexed, CommitError>> {
         Box::pin(async move {
-            let stopped = || CommitError::Unavailable(STOPPED.to_owned());
+            let stopped = || CommitError::from(self.shared.why_stopped());
             let queue = self.queue.as_ref().ok_or_else(stopped)?.downgrade();
             // On a task of its own: a generation that nobody finishes would be written for ever.
             let made = tokio::spawn(search::reindex(Arc::clone(&self.shared), queue));

@@ -18,8 +18,9 @@ use tokio::sync::broadcast;
 
 use super::{SqliteStore, ended, overview, read_directory, read_log, read_requests, search};
 use crate::{
-    ActiveBundle, Answer, Change, Commit, Due, EntryFilter, Files, Load, LogHead, Overview, RequestFilter,
-    SearchFilter, SearchPage, SecretInfo, StoredEntry, StoredRequest, Transition, ViewError, Views,
+    ActiveBundle, Answer, Change, Commit, CommitError, Due, EntryFilter, Files, Load, LogHead, Overview,
+    RequestFilter, SearchFilter, SearchPage, SecretInfo, StoredEntry, StoredRequest, Transition, ViewError,
+    Views,
 };
 
 impl From<rusqlite::Error> for ViewError {
@@ -52,7 +53,10 @@ impl Views for SqliteStore {
             // Whoever waits for health writes nothing, so health itself finds out whether writing works again: an empty
             // transition writes the head anew.
             let tried = self.commit(Transition::default()).await;
-            tried.map(drop).map_err(|error| ViewError::Unavailable(error.to_string()))
+            tried.map(drop).map_err(|error| match error {
+                CommitError::Stopped(why) => ViewError::Stopped(why),
+                other => ViewError::Unavailable(other.to_string()),
+            })
         })
     }
 
@@ -167,7 +171,10 @@ impl Views for SqliteStore {
     }
 
     fn bundle_epoch(&self) -> Answer<'_, Result<u64, ViewError>> {
-        Box::pin(async move { self.shared.up().map(|()| self.shared.bundle_epoch.load(Ordering::Acquire)) })
+        Box::pin(async move {
+            self.shared.up()?;
+            Ok(self.shared.bundle_epoch.load(Ordering::Acquire))
+        })
     }
 
     fn active_bundle(&self) -> Answer<'_, Result<Option<ActiveBundle>, ViewError>> {

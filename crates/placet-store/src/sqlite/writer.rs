@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::prepare::{Prepared, PreparedEntry, Row};
 use super::requires::{self, Times};
 use super::search::{self, IndexWrite};
+use super::stopped::Stopped;
 use super::{Shared, head, rows};
 use crate::{Change, CommitError, LogName, Receipt};
 
@@ -126,7 +127,7 @@ type Batched = (Head, Vec<Result<Written, CommitError>>);
 type Waiting = (Box<Prepared>, oneshot::Sender<Result<Receipt, CommitError>>);
 
 impl Writer {
-    /// Writes until the store is dropped. A panic ends the store: see [`Shared::down`].
+    /// Writes until the store is dropped. A panic ends the store: see [`Stopped`].
     pub(super) fn run(mut self) {
         let _mourner = Mourner(Arc::clone(&self.shared));
         while let Some(first) = self.queue.blocking_recv() {
@@ -138,9 +139,9 @@ impl Writer {
                     Job::Index(write, waiter) => {
                         // In the order in which they came.
                         self.write(std::mem::take(&mut batch));
-                        // A store that is down drops its waiters, which tells them; whoever left needs no answer.
-                        if !self.shared.is_down() {
-                            let _ = waiter.send(search::write(&self.db, &write));
+                        // A store that has stopped drops its waiters, which tells them; whoever left needs no answer.
+                        if !self.shared.is_stopped() {
+                            let _ = waiter.send(self.index(&write));
                         }
                     }
                     #[cfg(test)]
@@ -156,7 +157,7 @@ impl Writer {
     /// At an orderly end the write-ahead log goes into the database, so that `placet.db` alone is all there is. Whatever
     /// keeps that from happening costs nothing: the next start reads both.
     fn fold(&self) {
-        if self.shared.is_down() {
+        if self.shared.is_stopped() {
             return;
         }
         let folded = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
@@ -165,9 +166,17 @@ impl Writer {
         }
     }
 
+    fn index(&self, write: &IndexWrite) -> rusqlite::Result<i64> {
+        let written = search::write(&self.db, write);
+        if let Some(error) = written.as_ref().err().filter(|error| is_fatal(error)) {
+            self.shared.stop(Stopped::Disk(error.to_string()));
+        }
+        written
+    }
+
     fn write(&mut self, batch: Vec<Waiting>) {
-        // A store that is down drops its waiters, which tells them.
-        if batch.is_empty() || self.shared.is_down() {
+        // A store that has stopped drops its waiters, which tells them.
+        if batch.is_empty() || self.shared.is_stopped() {
             return;
         }
         match self.transaction(&batch) {
@@ -317,17 +326,20 @@ impl Writer {
     fn lose(&mut self, batch: Vec<Waiting>, error: &rusqlite::Error) {
         tracing::error!(error = error as &dyn std::error::Error, transitions = batch.len(), "commit failed");
         let reason = error.to_string();
-        if !self.db.is_autocommit() && self.db.execute_batch("ROLLBACK").is_err() {
-            self.shared.go_down();
-        }
-        match head::read(&self.db) {
-            Ok(Some(stored)) if stored.head == self.head && !is_fatal(error) => {}
-            // After a failed fsync or in a damaged file nobody knows what is on the disk: a restart finds out.
-            _ => self.shared.go_down(),
+        let taken_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
+        let as_before = matches!(head::read(&self.db), Ok(Some(stored)) if stored.head == self.head);
+        if is_fatal(error) {
+            self.shared.stop(Stopped::Disk(reason.clone()));
+        } else if !(taken_back && as_before) {
+            self.shared.stop(Stopped::Diverged);
         }
         self.shared.write_failed.store(true, Ordering::Release);
+        let told = match self.shared.up() {
+            Ok(()) => CommitError::Unavailable(reason),
+            Err(why) => why.into(),
+        };
         for (_, waiter) in batch {
-            let _ = waiter.send(Err(CommitError::Unavailable(reason.clone())));
+            let _ = waiter.send(Err(told.clone()));
         }
     }
 }
@@ -341,6 +353,7 @@ fn decided_at(transition: &Prepared) -> Timestamp {
     requests.max().unwrap_or(Timestamp::EPOCH)
 }
 
+/// Whether nobody knows afterwards what is on the disk: a sync failed, or a write within a file, or the file is damaged.
 fn is_fatal(error: &rusqlite::Error) -> bool {
     use ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
     match error.sqlite_error_code() {
@@ -371,7 +384,7 @@ struct Mourner(Arc<Shared>);
 impl Drop for Mourner {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.go_down();
+            self.0.stop(Stopped::Panicked);
         }
     }
 }

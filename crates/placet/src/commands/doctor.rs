@@ -308,6 +308,13 @@ async fn running(config: &Config, checks: &mut Checks) {
     let admin = Admin::of(&config.dir);
     let status: StatusDocument = match admin.get(&["status"]).await {
         Ok(status) => status,
+        Err(failure) if failure.code.as_deref() == Some("stopped") => {
+            return checks.fail(
+                "placet",
+                failure.message,
+                "Look at its log, mend the disk, then restart it.",
+            );
+        }
         Err(failure) => {
             let hint = failure.hint.unwrap_or_else(|| "Start it with `placet up`.".to_owned());
             return checks.warn(

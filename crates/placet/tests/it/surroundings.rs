@@ -4,16 +4,17 @@
 //! Mounting takes root, as in CI. Elsewhere these tests say that they were left out.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Options, Placet, eventually};
+use crate::harness::{Options, Placet, binary, eventually};
 use crate::people::deploy;
 
 /// Whether this process may mount. In CI it has to.
@@ -121,6 +122,133 @@ fn a_full_disk_refuses_everything_and_loses_nothing() {
     eventually("it is ready", || (door.get("/readyz").status == 200).then_some(()));
     is_as_before(placet, &acknowledged);
     drop(disk);
+}
+
+/// Whether this machine lets one process trace another. Where it does not there is nothing to install.
+fn may_trace() -> bool {
+    match Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(_) => eprintln!("left out: this machine does not let one process trace another"),
+        Err(error) if std::env::var_os("PLACET_REQUIRE_VERIFIERS").is_some() => {
+            panic!("install strace, as `cargo xtask setup` does: {error}")
+        }
+        Err(_) => eprintln!("left out: strace is missing"),
+    }
+    false
+}
+
+/// What fails for whoever syncs this file: every time.
+fn syncs_that_fail(file: &Path) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "signal=none", "-e", "trace=fsync,fdatasync"]);
+    strace.args(["-e", "inject=fsync,fdatasync:error=EIO", "-o", "/dev/null", "-P"]).arg(file);
+    strace
+}
+
+/// A disk that fails a running placet. Its log cannot be synced until this is mended.
+struct BrokenDisk {
+    strace: Child,
+    /// Kept open, so that it can go on talking.
+    _said: BufReader<ChildStderr>,
+}
+
+impl BrokenDisk {
+    fn under(placet: &Placet) -> Self {
+        let mut strace = syncs_that_fail(&placet.data().join("placet.db-wal"));
+        strace.args(["-p", &placet.pid().to_string()]);
+        let mut strace = strace.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut said, mut line) = (BufReader::new(strace.stderr.take().unwrap()), String::new());
+        while !line.contains("attached") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "strace has ended");
+        }
+        BrokenDisk { strace, _said: said }
+    }
+
+    fn mend(mut self) {
+        kill(Pid::from_raw(i32::try_from(self.strace.id()).unwrap()), Signal::SIGINT).unwrap();
+        self.strace.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_sync_that_failed_closes_placet_until_it_is_restarted() {
+    if !may_trace() {
+        return;
+    }
+    let placet = Placet::start();
+    let ada = placet.sign_in(placet.ready.invitation.as_ref().unwrap());
+    let door = placet.agents();
+    let submit = |environment: &str, version: &str| {
+        let mut call = deploy(environment, version);
+        call["idempotency_key"] = json!(version);
+        placet.agents().post("/v1/requests", &call)
+    };
+    let voted = submit("production", "1").expect(201).json();
+    let code = voted["short_code"].as_str().unwrap();
+    assert_eq!(ada.approve(code)["status"], "granted");
+    let granted = submit("staging", "2").expect(201).json();
+    let path = |request: &Value| format!("/v1/requests/{}", request["id"].as_str().unwrap());
+
+    let disk = BrokenDisk::under(&placet);
+    let doubtful = submit("staging", "3");
+    doubtful.problem(503, "stopped");
+    assert!(doubtful.headers.contains_key("retry-after"));
+    disk.mend();
+    // The disk is as good as ever. What the process could read now may not be what is stored.
+    submit("staging", "4").problem(503, "stopped");
+    claim(&placet, &granted, "c").problem(503, "stopped");
+    door.get(&path(&granted)).problem(503, "stopped");
+    ada.door.get("/v1/reviews").problem(503, "stopped");
+    assert_eq!(door.get("/healthz").status, 200, "the process lives");
+    let ready = door.get("/readyz");
+    ready.problem(503, "not_ready");
+    assert!(ready.text().contains("restart it"), "{}", ready.text());
+    let doctor = placet.cli(["doctor"]).run();
+    let said = String::from_utf8(doctor.stdout).unwrap();
+    let found = said.lines().find(|line| line.starts_with("FAIL  placet ")).unwrap();
+    assert!(doctor.code == 1 && found.contains("until its operator restarts it"), "{said}");
+    let log = placet.log();
+    assert!(log.contains("the store has stopped") && log.contains("then restart placet"), "{log}");
+
+    let stopped = placet.stop();
+    assert!(stopped.status.success(), "it ends in good order: {}", stopped.log());
+    let placet = stopped.start();
+    let door = placet.agents();
+    assert_eq!(door.get(&path(&voted)).expect(200).json()["status"], "granted", "the vote is there");
+    // What was not acknowledged happened or did not, and its key finds out which.
+    let mut again = deploy("staging", "3");
+    again["idempotency_key"] = json!("3");
+    let again = door.post("/v1/requests", &again);
+    assert!([200, 201].contains(&again.status), "{}", again.text());
+    let listed = door.get("/v1/requests").expect(200).json();
+    assert_eq!(listed["requests"].as_array().unwrap().len(), 3, "{listed}");
+    claim(&placet, &granted, "c").expect(200);
+    is_as_before(placet, &[voted, granted, again.json()]);
+}
+
+#[test]
+fn what_a_crash_left_is_on_the_disk_before_anything_is_built_upon_it() {
+    if !may_trace() {
+        return;
+    }
+    let placet = Placet::start();
+    let request = placet.agents().post("/v1/requests", &deploy("staging", "1")).expect(201).json();
+    let stopped = placet.crash();
+    let left = stopped.data().join("placet.db-wal");
+    let bytes = fs::read(&left).unwrap();
+    assert!(!bytes.is_empty(), "a crash leaves a log");
+    let mut up = syncs_that_fail(&left);
+    up.arg("-qq").arg(binary()).args(["up", "--json"]).env("PLACET_DIR", stopped.data());
+    for door in ["AGENTS", "REVIEWERS"] {
+        up.env(format!("PLACET__{door}__LISTEN"), "127.0.0.1:0");
+    }
+    let refused = up.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+    assert!(said.contains("placet.db-wal"), "{said}");
+    assert_eq!(fs::read(&left).unwrap(), bytes, "it is as it was");
+    is_as_before(stopped.start(), &[request]);
 }
 
 #[test]

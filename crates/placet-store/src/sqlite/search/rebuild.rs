@@ -9,11 +9,11 @@ use placet_core::entry::Kind;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::Shared;
 use super::super::read_log::entry;
 use super::super::requires::unsigned;
 use super::super::sealer::Sealer;
 use super::super::writer::Job;
-use super::super::{STOPPED, Shared};
 use super::facts::{Token, life, of_entry};
 use crate::search::Reindexed;
 use crate::{CommitError, ViewError};
@@ -146,7 +146,7 @@ struct Hand {
 
 impl Hand {
     async fn write(&self, write: IndexWrite) -> Result<i64, CommitError> {
-        let stopped = || CommitError::Unavailable(STOPPED.to_owned());
+        let stopped = || CommitError::from(self.shared.why_stopped());
         let (waiter, answer) = oneshot::channel();
         let queue = self.queue.upgrade().ok_or_else(stopped)?;
         queue.send(Job::Index(write, waiter)).await.map_err(|_| stopped())?;
@@ -162,6 +162,7 @@ impl Hand {
         self.shared.scan(read).await.map_err(|error| match error {
             ViewError::Corrupt { .. } => CommitError::Refused(error.to_string()),
             ViewError::Unavailable(reason) => CommitError::Unavailable(reason),
+            ViewError::Stopped(why) => CommitError::Stopped(why),
         })
     }
 

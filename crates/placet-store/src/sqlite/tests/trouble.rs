@@ -104,9 +104,9 @@ async fn a_failed_commit_that_was_written_after_all_closes_the_store() {
         .await;
     for _ in 0..2 {
         let lost = store.commit(space.appends()).await;
-        assert!(matches!(lost, Err(CommitError::Unavailable(_))), "{lost:?}");
+        assert!(matches!(lost, Err(CommitError::Stopped(_))), "{lost:?}");
     }
-    assert!(matches!(store.log().await, Err(ViewError::Unavailable(_))), "its memory is not the database's");
+    assert!(matches!(store.log().await, Err(ViewError::Stopped(_))), "its memory is not the database's");
     drop(store);
     assert_eq!(space.open().log().await.unwrap().frontier.size(), 1);
 }
@@ -160,12 +160,12 @@ async fn a_panic_of_the_writer_closes_the_store() {
     store.commit(space.appends()).await.unwrap();
     bomb.armed.store(true, Ordering::SeqCst);
     let (first, second) = tokio::join!(store.commit(space.appends()), store.commit(space.appends()));
-    assert!(matches!(first, Err(CommitError::Unavailable(_))), "{first:?}");
-    assert!(matches!(second, Err(CommitError::Unavailable(_))), "{second:?}");
+    assert!(matches!(first, Err(CommitError::Stopped(_))), "{first:?}");
+    assert!(matches!(second, Err(CommitError::Stopped(_))), "{second:?}");
     bomb.armed.store(false, Ordering::SeqCst);
-    assert!(matches!(store.commit(space.appends()).await, Err(CommitError::Unavailable(_))));
-    assert!(matches!(store.log().await, Err(ViewError::Unavailable(_))));
-    assert!(matches!(store.health().await, Err(ViewError::Unavailable(_))));
+    assert!(matches!(store.commit(space.appends()).await, Err(CommitError::Stopped(_))));
+    assert!(matches!(store.log().await, Err(ViewError::Stopped(_))));
+    assert!(matches!(store.health().await, Err(ViewError::Stopped(_))));
     drop(store);
     assert_eq!(space.open().log().await.unwrap().frontier.size(), 1, "a restart finds what was acknowledged");
 }
