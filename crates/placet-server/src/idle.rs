@@ -7,14 +7,12 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
+
+use crate::keeping::keeping;
 
 /// The idle connections of one listener. All clones are one.
 #[derive(Clone, Default)]
@@ -124,32 +122,7 @@ impl Drop for Call {
 impl Call {
     /// The answer, which ends the call with its last byte, or when its reader has gone.
     pub(crate) fn answered(self, response: Response) -> Response {
-        response.map(|body| Body::new(Answering { body, _call: self }))
-    }
-}
-
-struct Answering {
-    body: Body,
-    _call: Call,
-}
-
-impl HttpBody for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        keeping(response, self)
     }
 }
 
@@ -157,8 +130,9 @@ impl HttpBody for Answering {
 mod tests {
     use std::future::Future as _;
     use std::pin::pin;
-    use std::task::Waker;
+    use std::task::{Context, Waker};
 
+    use axum::body::HttpBody as _;
     use axum::response::IntoResponse as _;
 
     use super::*;

@@ -24,6 +24,7 @@ mod frame;
 mod gate;
 mod health;
 mod idle;
+mod keeping;
 mod metrics;
 mod openapi;
 mod overview;

@@ -4,15 +4,13 @@
 //! a bound one agent could hold all of them, and nobody else would be served.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
 use placet_core::action::Principal;
 use placet_core::id::PepId;
+
+use crate::keeping::keeping;
 
 /// Enough to follow every request that may be pending, several times over; a small part of all connections.
 const OPEN_MAX: usize = 256;
@@ -79,37 +77,13 @@ impl Drop for Seat {
 impl Seat {
     /// The answer, with the place held until the last byte of it is sent or its reader has gone.
     pub(crate) fn held_by(self, response: Response) -> Response {
-        response.map(|body| Body::new(Held { body, _seat: self }))
-    }
-}
-
-struct Held {
-    body: Body,
-    _seat: Seat,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        keeping(response, self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::HttpBody as _;
     use axum::response::IntoResponse;
     use placet_core::id::AgentId;
 
