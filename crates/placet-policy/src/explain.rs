@@ -77,7 +77,7 @@ pub struct Explanation {
     pub policies: Vec<Explained>,
     /// What would change it.
     pub hint: Option<String>,
-    /// Where votes were needed for a permit: who cleared which guards, `2 data-owners cleared pii-export`.
+    /// Where votes were needed for a permit: who cleared which guards, `2 approvals by data-owners cleared pii-export`.
     pub cleared: Option<String>,
 }
 
@@ -176,7 +176,12 @@ fn cleared(effect: &str, inputs: &Value) -> Option<String> {
     let roles = inputs.get("approvals")?.as_object()?.get("roles")?.as_object()?;
     // With an @ stand the counts by assurance, which say the same people again.
     let votes = roles.iter().filter(|(role, _)| !role.contains('@'));
-    let votes: Vec<String> = votes.map(|(role, count)| format!("{} {role}", count.canonical())).collect();
+    let votes: Vec<String> = votes
+        .map(|(role, count)| match count.canonical().as_str() {
+            "1" => format!("1 approval by {role}"),
+            count => format!("{count} approvals by {role}"),
+        })
+        .collect();
     (!guards.is_empty()).then(|| format!("{} cleared {}", votes.join(" and "), guards.join(", ")))
 }
 

@@ -126,7 +126,10 @@ fn denials_on_record_end_it_as_soon_as_the_guard_asks_for_so_few() {
         let judgement = decide(bundle, &world, &export("customers"), &Default::default(), &votes);
         (judgement.explanation().sentence(), judgement.tally.people.contains(&person_id(3)))
     };
-    assert_eq!(effect(&veto("2")), ("permitted by export, after 1 reviewers cleared pii".to_owned(), true));
+    assert_eq!(
+        effect(&veto("2")),
+        ("permitted by export, after 1 approval by reviewers cleared pii".to_owned(), true)
+    );
     let (sentence, _) = effect(&veto("1"));
     assert_eq!(sentence, "refused: the denials on record end it under the policy in force now");
 }
