@@ -1,6 +1,7 @@
 //! What operators do on the admin socket: people, agents, groups, secrets, and the doctor.
 
 use crate::harness::Placet;
+use crate::people::deploy;
 
 #[test]
 fn people_are_added_invited_and_disabled() {
@@ -122,4 +123,48 @@ fn the_doctor_fails_what_takes_away_from_placet() {
     let ended = stopped.cli(["doctor"]).run();
     assert_eq!(ended.code, 1);
     assert!(String::from_utf8_lossy(&ended.stdout).contains("lets others in"), "{ended:?}");
+}
+
+#[test]
+fn what_was_erased_is_not_there_by_any_name_and_nobodys_bug() {
+    let placet = Placet::team();
+    placet.add_person("Grace", &["reviewers"]);
+    let grace = placet.session_of("Grace");
+    placet.add_person("Rob", &["reviewers"]);
+    let request = placet.agents().post("/v1/requests", &deploy("production", "1")).expect(201).json();
+    let (id, code) = (request["id"].as_str().unwrap(), request["short_code"].as_str().unwrap());
+    let denied = grace.ballot(id, "deny");
+    grace.cast(id, &denied).expect(200);
+    placet.cli(["person", "disable", "Grace"]).succeeds();
+    placet.cli(["person", "erase", "Grace"]).succeeds();
+    let rob = placet.session_of("Rob");
+    let names = [id, code];
+    for name in names {
+        // A reviewer who is gone takes their name along, and no review.
+        assert_eq!(rob.review(name)["request"]["status"], "denied", "{name}");
+        rob.cookie.get(&format!("/r/{name}")).expect(200);
+    }
+
+    let agent = placet.cli(["agent", "ls"]).json()[0]["name"].as_str().unwrap().to_owned();
+    placet.cli(["agent", "revoke", &agent]).succeeds();
+    placet.cli(["agent", "erase", &agent]).succeeds();
+    for name in names {
+        rob.door.get(&format!("/v1/reviews/{name}")).problem(404, "not_found");
+        rob.door.get(&format!("/v1/reviews/{name}/recording")).problem(404, "not_found");
+        rob.cast(name, &denied).problem(404, "not_found");
+        for page in ["", "/recording"] {
+            assert_eq!(rob.cookie.get(&format!("/r/{name}{page}")).status, 404, "{name}{page}");
+        }
+        let story = rob.door.get(&format!("/v1/audit/requests/{name}"));
+        assert!([200, 404].contains(&story.status), "{name}: {}", story.text());
+        placet.cli(["policy", "explain", name]).fails(64, "not_found");
+    }
+    for listed in ["/v1/reviews", "/v1/audit/requests", "/v1/audit/entries?limit=200", "/v1/overview"] {
+        rob.door.get(listed).expect(200);
+    }
+    for page in ["/", "/history", "/overview", "/audit", "/audit/entries", "/people", "/agents"] {
+        rob.cookie.get(page).expect(200);
+    }
+    let key = placet.log_key();
+    placet.stop().cli(["audit", "verify", "--vkey", &key]).succeeds();
 }
