@@ -12,7 +12,7 @@ use placet_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::prepare::RequestColumns;
-use super::requires::{pending, unsigned};
+use super::requires::{newest_twin, pending, unsigned};
 use super::sealer::{Opened, Place, Sealer, corrupt};
 use crate::keys::Subject;
 use crate::row::Body;
@@ -266,17 +266,14 @@ pub(super) fn twin(
     principal: Principal,
     digest: ActionDigest,
 ) -> Result<Option<Twin>, ViewError> {
-    let sql = "SELECT id, status, reviewed, updated_at, resolved FROM request
-               WHERE twin_mac = ?1 AND (reviewed = 1 OR status = 'unknown') ORDER BY id DESC LIMIT 1";
-    let found = db
-        .prepare_cached(sql)?
-        .query_row(params![sealer.twin_mac(principal, digest).as_slice()], |row| {
+    let Some(id) = newest_twin(db, &sealer.twin_mac(principal, digest))? else { return Ok(None) };
+    let sql = "SELECT id, status, reviewed, updated_at, resolved FROM request WHERE id = ?1";
+    let (request, word, reviewed, updated_at, resolved) =
+        db.prepare_cached(sql)?.query_row(params![id.as_slice()], |row| {
             let status: String = row.get(1)?;
             let updated_at = Timestamp::from_millis(row.get(3)?);
             Ok((id_column(row)?, status, row.get::<_, bool>(2)?, updated_at, row.get::<_, bool>(4)?))
-        })
-        .optional()?;
-    let Some((request, word, reviewed, updated_at, resolved)) = found else { return Ok(None) };
+        })?;
     let status = Status::parse(&word).ok_or_else(|| corrupt(WHAT, "its state is unknown"))?;
     Ok(Some(Twin { request, status, reviewed, updated_at, resolved }))
 }

@@ -91,10 +91,13 @@ pub(super) fn pending(db: &Connection, principal: Principal) -> rusqlite::Result
     Ok(pending.optional()?.unwrap_or(0))
 }
 
-/// The newest request that a repeated call could attach to: the same question as [`Views::twin`](crate::Views::twin).
-fn newest_twin(db: &Connection, mac: &[u8; 32]) -> rusqlite::Result<Option<[u8; 16]>> {
+/// The newest request that a repeated call could attach to. Of several in one millisecond, whose ids say nothing about
+/// their order, the one that was written last.
+pub(super) fn newest_twin(db: &Connection, mac: &[u8; 32]) -> rusqlite::Result<Option<[u8; 16]>> {
     let sql = "SELECT id FROM request WHERE twin_mac = ?1 AND (reviewed = 1 OR status = 'unknown')
-               ORDER BY id DESC LIMIT 1";
+                 AND id >= (SELECT substr(max(id), 1, 6) FROM request
+                            WHERE twin_mac = ?1 AND (reviewed = 1 OR status = 'unknown'))
+               ORDER BY rowid DESC LIMIT 1";
     db.prepare_cached(sql)?.query_row(params![mac.as_slice()], |row| row.get(0)).optional()
 }
 
