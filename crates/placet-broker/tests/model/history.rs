@@ -66,6 +66,11 @@ pub(crate) enum Op {
         behalf: Option<usize>,
         key: Option<u8>,
     },
+    /// The bot of an earlier request makes the same call again.
+    Again {
+        back: usize,
+        key: Option<u8>,
+    },
     /// A person votes on what they are shown.
     Vote {
         person: usize,
@@ -228,7 +233,9 @@ impl Dice {
         match self.below(100) {
             0..20 => Meanwhile::Clock(self.of(&MOVES)),
             20..25 => Meanwhile::Clock(self.of(&BACK)),
-            25..45 => Meanwhile::Do(self.operator()),
+            // Rare among what operators do, and what a decision depends on most.
+            25..33 => Meanwhile::Do(self.activate()),
+            33..45 => Meanwhile::Do(self.operator()),
             45..60 => Meanwhile::Do(self.op()),
             _ => Meanwhile::Do(self.in_the_way_of(held)),
         }
@@ -241,6 +248,7 @@ impl Dice {
             | Op::Cancel { back, .. }
             | Op::Claim { back, .. }
             | Op::Report { back, .. } => *back,
+            Op::Submit { bot, key, .. } if self.percent(40) => return self.another_of(*bot, *key),
             same => return same.clone(),
         };
         let mut op = match self.below(5) {
@@ -257,6 +265,15 @@ impl Dice {
         op
     }
 
+    /// Another call of the same bot, with the same key.
+    fn another_of(&self, caller: usize, with: Option<u8>) -> Op {
+        let mut another = self.submit();
+        if let Op::Submit { bot, key, .. } = &mut another {
+            (*bot, *key) = (caller, with);
+        }
+        another
+    }
+
     /// What can be held: everything in which something is decided.
     fn held(&self) -> Op {
         match self.below(10) {
@@ -270,7 +287,8 @@ impl Dice {
 
     fn op(&self) -> Op {
         match self.below(100) {
-            0..24 => self.submit(),
+            0..20 => self.submit(),
+            20..24 => Op::Again { back: self.back(), key: self.percent(25).then(|| self.small(3)) },
             24..48 => self.vote(),
             48..64 => self.claim(),
             64..70 => self.cancel(),
@@ -289,8 +307,12 @@ impl Dice {
             3..6 => Op::Rotate { bot: self.pick(BOTS) },
             6..10 => Op::Join { person: self.pick(PEOPLE) },
             10..16 => Op::Leave { person: self.pick(PEOPLE) },
-            _ => Op::Activate { law: self.pick(4), unseen: self.percent(15) },
+            _ => self.activate(),
         }
+    }
+
+    fn activate(&self) -> Op {
+        Op::Activate { law: self.pick(4), unseen: self.percent(15) }
     }
 
     fn submit(&self) -> Op {

@@ -176,6 +176,7 @@ impl Stage {
     }
 
     async fn play(&mut self, side: Side, op: &Op) -> Result<(), String> {
+        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(side, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, side, self.naive.now(), self.shown(op));
         let candidates = self.taken(&self.naive, &answers, side);
@@ -194,6 +195,7 @@ impl Stage {
 
     /// The first commit of a call fails, before or after it was written; or everything does from there on.
     async fn play_failing(&mut self, op: &Op, fault: Fault, when: When) -> Result<(), String> {
+        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, Side::First, self.naive.now(), self.shown(op));
         let crashes = matches!(fault, Fault::Crash(_));
@@ -240,6 +242,7 @@ impl Stage {
 
     /// A call is held just before it writes, and something else happens.
     async fn play_held(&mut self, op: &Op, meanwhile: &[Meanwhile]) -> Result<(), String> {
+        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let (before, began, shown) = (self.naive.clone(), self.naive.now(), self.shown(op));
         let first = before.act(op, Side::First, began, shown);
@@ -347,6 +350,8 @@ struct Told {
     deadline: Option<i64>,
     reviewed: bool,
     resolved: bool,
+    /// Under which law it waits or was granted.
+    law: Option<usize>,
     claim: Option<Sha256Digest>,
     /// Person, approval, by token, self-reviewed, vouched, round, time.
     votes: Vec<(usize, bool, bool, bool, bool, u32, i64)>,
@@ -435,6 +440,7 @@ impl Stage {
             let marks = (vote.self_reviewed, vote.vouched);
             (person(vote.person), approve, by_token, marks.0, marks.1, vote.round, vote.at.as_millis())
         });
+        let law = self.cast.laws.iter().position(|law| *law == request.decision.bundle);
         Told {
             status: request.status(),
             version: request.version,
@@ -444,6 +450,7 @@ impl Stage {
             deadline: request.deadline().map(|deadline| deadline.as_millis()),
             reviewed: request.reviewed,
             resolved: request.resolution.is_some(),
+            law: law.filter(|_| is_decided_by_law(request.status())),
             claim: request.execution().map(|execution| execution.claim),
             votes: votes.collect(),
         }
@@ -488,6 +495,11 @@ impl Stage {
     }
 }
 
+/// Whether a request stands where its latest decision put it.
+fn is_decided_by_law(status: Status) -> bool {
+    matches!(status, Status::Pending | Status::Granted)
+}
+
 fn model(request: &Request) -> Told {
     let mut rounds: BTreeMap<usize, u32> = BTreeMap::new();
     let votes = request.votes.iter().map(|vote| {
@@ -504,6 +516,7 @@ fn model(request: &Request) -> Told {
         deadline: request.deadline,
         reviewed: request.reviewed,
         resolved: request.resolved,
+        law: Some(request.law()).filter(|_| is_decided_by_law(request.status)),
         votes: votes.collect(),
         claim: request.claim.map(|value| Sha256Digest::of(Call::claim_value(value).as_bytes())),
     }
