@@ -33,11 +33,11 @@ pub(crate) fn model(machine: &Machine, histories: &Histories) -> Result<()> {
     machine.run(cargo.env("PLACET_MODEL_SEED", histories.seed.to_string()))
 }
 
-/// Kills the binary before every write, and lets every write fail.
-pub(crate) fn crash(machine: &Machine) -> Result<()> {
+/// Kills the binary before every so manieth write, mostly every one, and lets every such write fail.
+pub(crate) fn crash(machine: &Machine, every: u32) -> Result<()> {
     let mut cargo = machine.cargo();
     cargo.args(["test", "--locked", "-p", "placet", "--test", "crash", "--", "--nocapture"]);
-    machine.run(cargo.env("PLACET_CRASH", "whole"))
+    machine.run(cargo.env("PLACET_CRASH", every.to_string()))
 }
 
 #[cfg(test)]

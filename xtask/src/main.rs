@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
                                               measure, and with --markdown write docs/benchmarks.md
   model [--histories N] [--seed S]            play random histories on the broker and on the naive model
   mcp-matrix                                  which MCP client gets a late decision, in real time, into docs/mcp-matrix.md
-  crash                                       kill the binary before every write, and let every write fail
+  crash [--every N]                           kill the binary before every write, or every Nth, and let every such write fail
 ";
 
 fn main() -> ExitCode {
@@ -73,8 +73,13 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
         ["model", options @ ..] => {
             chaos::model(&machine, &chaos::Histories::parse(options).map_err(Stop::Usage)?)?;
         }
-        ["crash"] => chaos::crash(&machine)?,
         ["mcp-matrix"] => mcp::matrix(&machine)?,
+        ["crash"] => chaos::crash(&machine, 1)?,
+        ["crash", "--every", every] => {
+            let places = every.parse().ok().filter(|every| *every > 0);
+            let wrong = || Stop::Usage(format!("--every needs a number from one on, not {every}"));
+            chaos::crash(&machine, places.ok_or_else(wrong)?)?;
+        }
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,
         ["bench", options @ ..] => {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test -p placet --test crash       every fsync, and some of the writes between them
-//! cargo xtask crash                       every write
+//! cargo xtask crash                       every write; with `--every 3` every third
 //! ```
 //!
 //! After each: no acknowledged step is lost, what was not acknowledged happened or did not, nothing was carried out
@@ -73,14 +73,16 @@ fn sweep(flow: &dyn Flow) {
     if !can_trace() {
         return;
     }
-    let whole = std::env::var("PLACET_CRASH").is_ok_and(|which| which == "whole");
+    let every =
+        std::env::var("PLACET_CRASH").ok().map(|every| every.parse().expect("PLACET_CRASH is a number"));
     let stage = Stage::set(flow);
     let mut tried = 0;
     for row in &MATRIX {
-        let stride = if whole { 1 } else { row.stride };
+        let stride = every.unwrap_or(row.stride);
         if stride == 0 {
             continue;
         }
+        let before = tried;
         for when in (1..=PLACES_MAX).step_by(stride as usize) {
             let point = Point { call: row.call, file: row.file, what: row.what, when };
             let reached = stage.play(flow, &point, row.torn);
@@ -90,6 +92,14 @@ fn sweep(flow: &dyn Flow) {
             }
             assert!(when < PLACES_MAX, "{point:?}: it does not end");
         }
+        println!(
+            "{}: {} {} of {}, {} places",
+            flow.name(),
+            row.call,
+            row.what,
+            row.file.unwrap_or("any file"),
+            tried - before
+        );
     }
     println!("{tried} crashes and failures of {}", flow.name());
 }
