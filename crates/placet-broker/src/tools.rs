@@ -77,20 +77,25 @@ impl Broker {
         Ok(callable)
     }
 
-    /// The newest versions of these secrets, for an enforcement point's own connection to a server.
+    /// The newest versions of these secrets, by name.
+    pub async fn secret_versions(&self, names: &[String]) -> Result<Vec<SecretVersion>, CallError> {
+        let stored = self.secrets().await?.into_iter().filter(|stored| names.contains(&stored.name));
+        Ok(stored.map(|stored| SecretVersion { name: stored.name, version: stored.version }).collect())
+    }
+
+    /// These versions of secrets, for an enforcement point's own connection to a server.
     pub async fn server_secrets(
         &self,
-        names: &[String],
+        versions: Vec<SecretVersion>,
     ) -> Result<BTreeMap<String, (SecretVersion, Secret)>, CallError> {
         let mut secrets = BTreeMap::new();
-        if names.is_empty() {
+        if versions.is_empty() {
             return Ok(secrets);
         }
         self.trusted().await?;
-        for stored in self.secrets().await?.into_iter().filter(|stored| names.contains(&stored.name)) {
-            if let Some(secret) = self.0.views.secret(stored.name.clone(), stored.version).await? {
-                let version = SecretVersion { name: stored.name.clone(), version: stored.version };
-                secrets.insert(stored.name, (version, secret));
+        for version in versions {
+            if let Some(secret) = self.0.views.secret(version.name.clone(), version.version).await? {
+                secrets.insert(version.name.clone(), (version, secret));
             }
         }
         Ok(secrets)

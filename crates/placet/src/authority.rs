@@ -12,7 +12,7 @@ use placet_broker::execution::{ClaimedGrant, Ended, Recorded};
 use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
-use placet_core::action::{PepKind, Principal};
+use placet_core::action::{PepKind, Principal, SecretVersion};
 use placet_core::digest::BundleDigest;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::Request;
@@ -278,8 +278,28 @@ impl ToolSource for BrokerAuthority {
         })
     }
 
-    fn server_secrets(&self, names: Vec<String>) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>> {
-        Box::pin(async move { self.broker.server_secrets(&names).await.map_err(refused) })
+    fn secret_versions(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>> {
+        Box::pin(async move { self.broker.secret_versions(&names).await.map_err(refused) })
+    }
+
+    fn server_secrets(
+        &self,
+        versions: Vec<SecretVersion>,
+    ) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>> {
+        Box::pin(async move { self.broker.server_secrets(versions).await.map_err(refused) })
+    }
+
+    fn requests(
+        &self,
+        principal: Principal,
+        before: Option<RequestId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Shown>, AuthorityError>> {
+        Box::pin(async move {
+            let caller = self.broker.caller(principal).await.map_err(refused)?;
+            let page = self.broker.requests_of(&caller, Vec::new(), before, limit).await.map_err(refused)?;
+            Ok(page.iter().map(|seen| self.shown(seen)).collect())
+        })
     }
 }
 

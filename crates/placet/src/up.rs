@@ -20,6 +20,7 @@ use placet_core::action::{Executor, PepKind};
 use placet_core::directory::{AgentKind, Operator};
 use placet_core::entropy::Entropy;
 use placet_core::request::Lifetimes;
+use placet_core::secret::Secret;
 use placet_core::time::Clock;
 use placet_gateway::authority::AuthorityError;
 use placet_gateway::commands::Commands;
@@ -150,7 +151,8 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         AgentUsers::resolve(&config.agent_users),
     ));
     let commands = runner(&data, &authority, &clock, &entropy).await?;
-    let tools = tools(&broker, &document, config.mcp_hold, &clock, &entropy).await?;
+    let ticket_key = store.keys().derive("mcp-ticket");
+    let tools = tools(&broker, &document, config.mcp_hold, ticket_key, &clock, &entropy).await?;
     let machine = machine_grade(&authority).await;
 
     let admin = AdminListener::bind(data.join("admin.sock"))
@@ -372,6 +374,7 @@ async fn tools(
     broker: &Broker,
     document: &Document,
     hold: Duration,
+    ticket_key: Secret,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Mcp, UpError> {
@@ -382,6 +385,7 @@ async fn tools(
         source: authority,
         clock: clock.clone(),
         entropy: entropy.clone(),
+        ticket_key,
         pace: mcp::Pace { hold, ..mcp::Pace::default() },
     }))
 }

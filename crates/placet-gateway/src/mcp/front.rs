@@ -8,8 +8,10 @@
 //! A call that is answered soon is answered in JSON. One that waits gets its headers at once and then a comment every
 //! ten seconds, with progress if it asked for some, so that clients and proxies see that it lives. Whether the client is
 //! still there changes nothing about the request: it may come back for it.
+//!
+//! What a client of the older revisions says when it begins travels with it, as its session id: any process reads it.
+//! It is made for one principal, names preferences, and is no credential. A client that has lost it is served as well.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -17,25 +19,29 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use placet_core::action::Principal;
 use placet_core::c14n::Value;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::call::{AWAIT_TOOL, Told, ToolCall};
-use super::catalogue::{Catalogue, JOINT, Server, ServerName};
-use super::upstream::Freshness;
-use super::wire::{Call, Era, Incoming, LEGACY, META, MODERN, Mirrored, RpcError, answer, read, refusal};
+use super::catalogue::ServerName;
+use super::patience::{Client, Program};
+use super::ticket::Kind;
+use super::wire::{
+    Call, Era, Incoming, META_CAPABILITIES, META_CLIENT_INFO, Mirrored, RpcError, TASKS, answer, read, refusal,
+    spoken,
+};
 use super::{Mcp, wire};
-use crate::authority::Caller;
 
 const EVENTS: &str = "text/event-stream";
-/// How a caller names its reasons, beside the protocol.
-const META_JUSTIFICATION: &str = "dev.placet/justification";
-const META_ON_BEHALF_OF: &str = "dev.placet/on_behalf_of";
-const META_KEY: &str = "dev.placet/idempotency_key";
+/// How a client of the older revisions says what it said when it began.
+const SESSION: &str = "mcp-session-id";
+/// How much of a client's name and version is kept.
+const PROGRAM_MAX: usize = 64;
+/// How long a call may be held at most, whatever its client's configuration says.
+const HOLD_MAX: u64 = 600;
 
 /// Which servers a path speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub(super) enum Scope {
 }
 
 /// Answers to come, as the JSON of a result.
-type Answering = BoxFuture<'static, Result<String, RpcError>>;
+pub(super) type Answering = BoxFuture<'static, Result<String, RpcError>>;
 
 /// What a waiting caller is told meanwhile.
 struct Progress {
@@ -57,11 +63,12 @@ pub(super) async fn post_one(
     state: State<Mcp>,
     caller: super::Caller,
     Path(server): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     match ServerName::parse(&server) {
-        Some(server) => post(state, caller, Scope::One(server), headers, body).await,
+        Some(server) => post(state, caller, Scope::One(server), &uri, headers, body).await,
         None => refuse(None, &no_such_server()),
     }
 }
@@ -69,16 +76,18 @@ pub(super) async fn post_one(
 pub(super) async fn post_all(
     state: State<Mcp>,
     caller: super::Caller,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    post(state, caller, Scope::All, headers, body).await
+    post(state, caller, Scope::All, &uri, headers, body).await
 }
 
 async fn post(
     State(mcp): State<Mcp>,
     super::Caller(principal): super::Caller,
     scope: Scope,
+    uri: &Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -103,14 +112,15 @@ async fn post(
         Ok(Incoming::Notification | Incoming::Answer) => return StatusCode::ACCEPTED.into_response(),
         Err(error) => return refuse(None, &error),
     };
-    let era = match call.era(mirrored(&headers)) {
-        Ok(era) => era,
+    let (client, version) = match mcp.client(principal, &call, uri, &headers) {
+        Ok(known) => known,
         Err(error) => return refuse(Some(&call.id), &error),
     };
     let id = call.id.clone();
+    let session = mcp.session_of(&client, &call);
     let progress = call.meta("progressToken").cloned().map(|token| Progress { token, said: 0 });
     let quick = mcp.0.parts.pace.quick;
-    let mut answering = mcp.answer(principal, scope, era, call);
+    let mut answering = mcp.answer(client, version, scope, call);
     let streams = headers
         .get_all(ACCEPT)
         .iter()
@@ -121,10 +131,91 @@ async fn post(
     } else {
         Some((&mut answering).await)
     };
-    match soon {
+    let mut response = match soon {
         Some(Ok(result)) => json(StatusCode::OK, answer(&id, &result)),
         Some(Err(error)) => refuse(Some(&id), &error),
         None => stream(id, answering, progress, mcp.0.parts.pace.keep_alive),
+    };
+    if response.status().is_success() {
+        response.headers_mut().extend(session.map(|session| (HeaderName::from_static(SESSION), session)));
+    }
+    response
+}
+
+impl Mcp {
+    /// Who calls, and which of the older revisions it began with, if that is known.
+    fn client(
+        &self,
+        principal: Principal,
+        call: &Call,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(Client, Option<String>), RpcError> {
+        let era = call.era(mirrored(headers))?;
+        let began = match headers.get(SESSION) {
+            Some(session) if era == Era::Legacy && call.method != "initialize" => {
+                let text = session.to_str().unwrap_or_default();
+                let said = self.0.tickets.read(Kind::Session, principal, text);
+                Some(said.ok_or_else(RpcError::no_such_session)?)
+            }
+            _ => None,
+        };
+        let said = |name: &str| Some(began.as_ref()?.as_object()?.get(name)?.as_str()?.to_owned());
+        let program = match era {
+            Era::Modern => program(call.meta(META_CLIENT_INFO)),
+            Era::Legacy => program(began.as_ref()),
+        };
+        let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok());
+        let version = version.map(str::to_owned).or_else(|| said("protocol"));
+        let client = Client {
+            principal,
+            era,
+            program,
+            takes_tasks: era == Era::Modern && declares_tasks(call),
+            wants_progress: call.meta("progressToken").is_some(),
+            hold: hold(uri)?,
+        };
+        Ok((client, version))
+    }
+
+    /// What a client of the older revisions is to bring with each call from now on.
+    fn session_of(&self, client: &Client, call: &Call) -> Option<HeaderValue> {
+        if call.method != "initialize" || client.is_modern() {
+            return None;
+        }
+        let Program { name, version } = program(call.params.get("clientInfo"));
+        let says = Value::object([
+            ("name", Value::String(name)),
+            ("version", Value::String(version)),
+            ("protocol", Value::string(spoken(call))),
+        ]);
+        HeaderValue::from_str(&self.0.tickets.issue(Kind::Session, client.principal, &says)).ok()
+    }
+}
+
+fn program(info: Option<&Value>) -> Program {
+    let text = |name: &str| {
+        let text = info.and_then(|info| info.as_object()?.get(name)?.as_str()).unwrap_or_default();
+        text.chars().take(PROGRAM_MAX).collect()
+    };
+    Program { name: text("name"), version: text("version") }
+}
+
+fn declares_tasks(call: &Call) -> bool {
+    let extensions = call.meta(META_CAPABILITIES).and_then(|said| said.as_object()?.get("extensions"));
+    extensions.and_then(Value::as_object).is_some_and(|extensions| extensions.contains_key(TASKS))
+}
+
+/// How long whoever configured the client says that it waits: `?hold=SECONDS`.
+fn hold(uri: &Uri) -> Result<Option<Duration>, RpcError> {
+    let said = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("hold="));
+    let Some(said) = said else { return Ok(None) };
+    match said.parse() {
+        Ok(seconds @ 1..=HOLD_MAX) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(RpcError {
+            status: StatusCode::BAD_REQUEST,
+            ..RpcError::bad_params(format!("hold: write whole seconds, 1 to {HOLD_MAX}"))
+        }),
     }
 }
 
@@ -133,7 +224,7 @@ fn mirrored(headers: &HeaderMap) -> Mirrored<'_> {
     Mirrored { version: text("mcp-protocol-version"), method: text("mcp-method"), name: text("mcp-name") }
 }
 
-fn no_such_server() -> RpcError {
+pub(super) fn no_such_server() -> RpcError {
     RpcError { status: StatusCode::NOT_FOUND, ..RpcError::bad_params("there is no such server here") }
 }
 
@@ -201,238 +292,9 @@ impl Progress {
     }
 }
 
-impl Mcp {
-    /// The answer to one call. Methods that carry nothing to a server are answered here; those that placet does not gate
-    /// are not passed on.
-    fn answer(&self, principal: Principal, scope: Scope, era: Era, call: Call) -> Answering {
-        let mcp = self.clone();
-        Box::pin(async move {
-            let result = match (call.method.as_str(), era) {
-                ("initialize", Era::Legacy) => mcp.initialize(&scope, &call).await,
-                ("server/discover", Era::Modern) => mcp.discover(&scope).await,
-                ("ping", Era::Legacy) => Ok("{}".to_owned()),
-                ("tools/list", _) => mcp.list_tools(principal, &scope, era).await,
-                ("tools/call", _) => mcp.tools_call(Caller::known(principal), &scope, call).await,
-                (method, _) => Err(RpcError::no_such_method(method)),
-            }?;
-            Ok(if era == Era::Modern { complete(result) } else { result })
-        })
-    }
-
-    async fn initialize(&self, scope: &Scope, call: &Call) -> Result<String, RpcError> {
-        let asked = call.text("protocolVersion").unwrap_or_default();
-        let spoken =
-            LEGACY.iter().find(|version| **version == asked).or(LEGACY.first()).copied().unwrap_or_default();
-        let catalogue = self.catalogue().await?;
-        let mut members = vec![
-            ("protocolVersion", Value::string(spoken)),
-            ("capabilities", Value::object([("tools", Value::object::<String>([]))])),
-            ("serverInfo", server_info()),
-        ];
-        members.extend(instructions(&catalogue, scope)?.map(|text| ("instructions", Value::String(text))));
-        Ok(Value::object(members).canonical())
-    }
-
-    async fn discover(&self, scope: &Scope) -> Result<String, RpcError> {
-        let catalogue = self.catalogue().await?;
-        let versions = std::iter::once(MODERN).chain(LEGACY).map(Value::string).collect();
-        let mut members = vec![
-            ("supportedVersions", Value::Array(versions)),
-            ("capabilities", Value::object([("tools", Value::object::<String>([]))])),
-            ("serverInfo", server_info()),
-            ("ttlMs", Value::integer(0)),
-            ("cacheScope", Value::string("private")),
-        ];
-        members.extend(instructions(&catalogue, scope)?.map(|text| ("instructions", Value::String(text))));
-        Ok(Value::object(members).canonical())
-    }
-
-    /// The accepted tools that are what they were, and that policy does not rule out for this caller whatever the
-    /// arguments.
-    async fn list_tools(&self, principal: Principal, scope: &Scope, era: Era) -> Result<String, RpcError> {
-        let catalogue = self.catalogue().await?;
-        let mut tools = Vec::new();
-        for server in in_scope(&catalogue, scope)? {
-            for (name, definition) in self.offered(principal, server).await? {
-                let name = if *scope == Scope::All { format!("{}{JOINT}{name}", server.name) } else { name };
-                tools.push((name.clone(), definition.named(name)));
-            }
-        }
-        tools.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let mut tools: Vec<Value> = tools.into_iter().map(|(_, tool)| tool).collect();
-        if !tools.is_empty() {
-            tools.push(await_tool());
-        }
-        let mut members = vec![("tools", Value::Array(tools))];
-        if era == Era::Modern {
-            members.extend([("ttlMs", Value::integer(0)), ("cacheScope", Value::string("private"))]);
-        }
-        Ok(Value::object(members).canonical())
-    }
-
-    async fn offered(
-        &self,
-        principal: Principal,
-        server: &Server,
-    ) -> Result<BTreeMap<String, super::catalogue::Definition>, RpcError> {
-        let names: Vec<String> = server.tools().map(|tool| tool.definition.name().to_owned()).collect();
-        if names.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        // A server that cannot be reached offers nothing that could be called.
-        let Ok(session) = self.session(server).await else { return Ok(BTreeMap::new()) };
-        let Ok(listing) = session.listing(Freshness::Kept).await else { return Ok(BTreeMap::new()) };
-        let source = &self.0.parts.source;
-        let callable = source.callable(principal, server.name.as_str().to_owned(), names).await?;
-        let offered = server.tools().filter(|tool| {
-            let name = tool.definition.name();
-            callable.iter().any(|callable| callable == name)
-                && listing.pin(&server.name, name) == Some(tool.pin)
-        });
-        Ok(offered.map(|tool| (tool.definition.name().to_owned(), tool.definition.clone())).collect())
-    }
-
-    async fn tools_call(&self, caller: Caller, scope: &Scope, call: Call) -> Result<Told, RpcError> {
-        let named = call.text("name").ok_or_else(|| RpcError::bad_params("name is missing"))?;
-        let arguments = match call.params.get("arguments") {
-            None => Value::object::<String>([]),
-            Some(arguments @ Value::Object(_)) => arguments.clone(),
-            Some(_) => return Err(RpcError::bad_params("arguments must be an object")),
-        };
-        let known = ["name", "arguments", META];
-        if let Some(unknown) = call.params.keys().find(|name| !known.contains(&name.as_str())) {
-            // What would be dropped on the way is refused: a task, or an answer to a question that nobody asked.
-            let unknown = placet_core::text::visible(&unknown.chars().take(64).collect::<String>());
-            return Err(RpcError::bad_params(format!("placet does not pass {unknown} on")));
-        }
-        let hold = self.0.parts.pace.hold;
-        if named == AWAIT_TOOL {
-            return self.await_approval(caller, &arguments, hold).await;
-        }
-        let unknown =
-            || RpcError::bad_params(format!("there is no tool {}", placet_core::text::visible(named)));
-        let (server, tool) = match scope {
-            Scope::One(server) => (server.clone(), named.to_owned()),
-            Scope::All => {
-                let (server, tool) = named.split_once(JOINT).ok_or_else(unknown)?;
-                (ServerName::parse(server).ok_or_else(unknown)?, tool.to_owned())
-            }
-        };
-        let said = |name: &str| match call.meta(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(RpcError::bad_params(format!("_meta: {name} must be a string"))),
-        };
-        let call = ToolCall {
-            server,
-            tool,
-            arguments,
-            justification: said(META_JUSTIFICATION)?,
-            on_behalf_of: said(META_ON_BEHALF_OF)?,
-            idempotency_key: said(META_KEY)?,
-        };
-        self.call_tool(caller, call, hold).await
-    }
-}
-
-fn in_scope<'c>(catalogue: &'c Catalogue, scope: &Scope) -> Result<Vec<&'c Server>, RpcError> {
-    match scope {
-        Scope::All => Ok(catalogue.servers().collect()),
-        Scope::One(name) => Ok(vec![catalogue.server(name).ok_or_else(no_such_server)?]),
-    }
-}
-
-/// What the server tells models, as accepted, and what placet adds to it.
-fn instructions(catalogue: &Catalogue, scope: &Scope) -> Result<Option<String>, RpcError> {
-    let own = format!(
-        "Some of these tools wait for a person to approve the call. A result that says so is no failure: call {AWAIT_TOOL} with the \
-         approval_id that it tells, or repeat the exact same call, to get the outcome."
-    );
-    let servers = in_scope(catalogue, scope)?;
-    let accepted = servers.iter().filter_map(|server| server.instructions.clone());
-    let all: Vec<String> = accepted.chain([own]).collect();
-    Ok(Some(all.join("\n\n")))
-}
-
-fn server_info() -> Value {
-    Value::object([("name", Value::string("placet")), ("version", Value::string(env!("CARGO_PKG_VERSION")))])
-}
-
-fn await_tool() -> Value {
-    let text = |text: &str| Value::string(text);
-    let properties = Value::object([
-        (
-            "approval_id",
-            Value::object([
-                ("type", text("string")),
-                ("description", text("The id that the pending result told, req_…")),
-            ]),
-        ),
-        (
-            "wait_s",
-            Value::object([
-                ("type", text("integer")),
-                ("minimum", Value::integer(0)),
-                ("description", text("How many seconds to wait at most")),
-            ]),
-        ),
-    ]);
-    let schema = Value::object([
-        ("type", text("object")),
-        ("properties", properties),
-        ("required", Value::Array(vec![text("approval_id")])),
-        ("additionalProperties", Value::Bool(false)),
-    ]);
-    let hints = Value::object([("readOnlyHint", Value::Bool(true)), ("openWorldHint", Value::Bool(false))]);
-    Value::object([
-        ("name", text(AWAIT_TOOL)),
-        ("title", text("Wait for an approval")),
-        (
-            "description",
-            text(
-                "Waits for people to decide on a tool call that is pending, and gives that call's result. It approves nothing.",
-            ),
-        ),
-        ("inputSchema", schema),
-        ("annotations", hints),
-    ])
-}
-
-/// A result as the newest revision wants it. What the server wrote stays as it is.
-fn complete(result: String) -> String {
-    #[derive(serde::Deserialize)]
-    struct Typed {
-        #[serde(rename = "resultType", default)]
-        kind: Option<serde::de::IgnoredAny>,
-    }
-    let typed = serde_json::from_str::<Typed>(&result).is_ok_and(|typed| typed.kind.is_some());
-    let trimmed = result.trim_start();
-    match trimmed.strip_prefix('{') {
-        Some(rest) if !typed => {
-            let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
-            format!("{{\"resultType\":\"complete\"{comma}{rest}")
-        }
-        _ => result,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_result_is_said_to_be_complete_once() {
-        for (result, expected) in [
-            ("{}", r#"{"resultType":"complete"}"#),
-            (r#"{"content":[]}"#, r#"{"resultType":"complete","content":[]}"#),
-            (r#" { "n": 1.0 }"#, r#"{"resultType":"complete", "n": 1.0 }"#),
-            (r#"{"resultType":"complete","content":[]}"#, r#"{"resultType":"complete","content":[]}"#),
-        ] {
-            let whole = complete(result.to_owned());
-            assert_eq!(whole, expected);
-            serde_json::from_str::<serde_json::Value>(&whole).unwrap();
-        }
-    }
 
     #[test]
     fn progress_is_a_notification_for_the_token_as_it_was_given() {

@@ -12,12 +12,21 @@
 //! Whoever mounts [`Mcp::router`] has authenticated the caller and put core's `Principal` into the request.
 
 mod call;
+mod carry;
 pub mod catalogue;
 pub mod events;
 mod front;
+mod gated;
+mod ladder;
+mod methods;
 mod operators;
+mod patience;
+mod schema;
+mod tasks;
+mod ticket;
+mod told;
 mod upstream;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +39,13 @@ use axum::http::request::Parts as RequestParts;
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use placet_api::{BODY_BYTES_MAX, JSON};
-use placet_core::action::Principal;
+use placet_core::action::{Principal, SecretVersion};
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
+use placet_core::secret::Secret;
 use placet_core::time::Clock;
 
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::{Authority, AuthorityError, Shown};
 use catalogue::{Catalogue, Server};
 pub use upstream::ServerSecrets;
 use upstream::{Session, Upstreams};
@@ -54,9 +64,23 @@ pub trait ToolSource: Send + Sync {
         tools: Vec<String>,
     ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>>;
 
-    /// The newest versions of these secrets, for the connection to a server that the bundle in force gives them to. One
-    /// that is not stored is left out.
-    fn server_secrets(&self, names: Vec<String>) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>>;
+    /// The newest versions of these secrets. One that is not stored is left out.
+    fn secret_versions(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>>;
+
+    /// These versions of secrets, for the connection to a server that the bundle in force gives them to. One that is not
+    /// stored any more is left out.
+    fn server_secrets(
+        &self,
+        versions: Vec<SecretVersion>,
+    ) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>>;
+
+    /// The principal's own requests, newest first, that are older than `before`.
+    fn requests(
+        &self,
+        principal: Principal,
+        before: Option<RequestId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Shown>, AuthorityError>>;
 
     /// What came out of the principal's own request, if it was kept and still is.
     fn delivered(
@@ -76,6 +100,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Chance, for claim values.
     pub entropy: Arc<dyn Entropy>,
+    /// What vouches for the texts that clients carry for us. The same in every process of an installation.
+    pub ticket_key: Secret,
     /// Numbers that tests change.
     pub pace: Pace,
 }
@@ -115,13 +141,23 @@ pub struct Mcp(Arc<Inner>);
 struct Inner {
     parts: Parts,
     upstreams: Upstreams,
-    claims: call::Claims,
+    claims: carry::Claims,
+    schemas: schema::Schemas,
+    profiles: patience::Profiles,
+    tickets: ticket::Tickets,
 }
 
 impl Mcp {
     /// An enforcement point in front of the servers that the bundle in force names.
     pub fn new(parts: Parts) -> Self {
-        Mcp(Arc::new(Inner { parts, upstreams: Upstreams::default(), claims: call::Claims::default() }))
+        Mcp(Arc::new(Inner {
+            tickets: ticket::Tickets::new(parts.ticket_key.clone()),
+            parts,
+            upstreams: Upstreams::default(),
+            claims: carry::Claims::default(),
+            schemas: schema::Schemas::default(),
+            profiles: patience::Profiles::default(),
+        }))
     }
 
     /// Its routes for agents, to be mounted behind the agents' door's authentication.
@@ -151,9 +187,13 @@ impl Mcp {
     }
 
     async fn session(&self, server: &Server) -> Result<Arc<Session>, String> {
-        let names = server.reach.secrets().into_iter().map(str::to_owned).collect();
-        let secrets = self.0.parts.source.server_secrets(names).await.map_err(|error| error.message)?;
-        self.0.upstreams.session(server, secrets).await
+        let names: Vec<String> = server.reach.secrets().into_iter().map(str::to_owned).collect();
+        let source = &self.0.parts.source;
+        let versions = match names.is_empty() {
+            true => Vec::new(),
+            false => source.secret_versions(names).await.map_err(|error| error.message)?,
+        };
+        self.0.upstreams.session(server, versions, source.as_ref()).await
     }
 }
 

@@ -3,10 +3,16 @@
 //! What an agent sends is read with core's strict reader: one object, no member twice at any depth, numbers kept as
 //! they were written. What a server answers is kept as the bytes it sent. Nothing is retyped on the way.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use placet_core::c14n::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 /// The revision without sessions, in which every call describes itself.
 pub(super) const MODERN: &str = "2026-07-28";
@@ -22,8 +28,14 @@ pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabi
 /// Members beside the protocol's own.
 pub(super) const META: &str = "_meta";
 
+/// The extension by which a call is answered with a task.
+pub(super) const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// How a header says that its value is encoded.
+const SENTINEL: &str = "=?base64?";
+const SENTINEL_END: &str = "?=";
+
 /// Which of the two incompatible families of revisions a peer speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Era {
     /// 2025-11-25 and older.
     Legacy,
@@ -100,6 +112,21 @@ impl RpcError {
     /// A header and the body say different things.
     fn headers_differ(message: impl Into<String>) -> Self {
         Self::new(-32020, StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The session that a call names is none of its caller's.
+    pub(super) fn no_such_session() -> Self {
+        let message = "there is no such session here: begin again with initialize";
+        Self::new(-32600, StatusCode::NOT_FOUND, message)
+    }
+
+    /// The client did not say that it can do what the call needs.
+    pub(super) fn missing_tasks() -> Self {
+        let extensions = Value::object([(TASKS, Value::object::<String>([]))]);
+        let required = Value::object([("extensions", extensions)]);
+        let data = Some(Value::object([("requiredCapabilities", required)]));
+        let message = "the call does not declare the extension for tasks";
+        RpcError { data, ..Self::new(-32021, StatusCode::BAD_REQUEST, message) }
     }
 
     /// A revision that nobody here speaks.
@@ -183,10 +210,9 @@ impl Call {
         };
         same("MCP-Protocol-Version", headers.version, Some(version))?;
         same("Mcp-Method", headers.method, Some(&self.method))?;
-        let named = matches!(self.method.as_str(), "tools/call" | "prompts/get");
-        let name = if named { self.text("name") } else { None };
-        if named || self.method.starts_with("tasks/") {
-            same("Mcp-Name", headers.name, name.or_else(|| self.text("taskId")))?;
+        if let Some(member) = named_by(&self.method) {
+            let said = headers.name.map(plain);
+            same("Mcp-Name", said.as_deref(), self.text(member))?;
         }
         Ok(Era::Modern)
     }
@@ -200,6 +226,71 @@ impl Call {
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.params.get(name)?.as_str()
     }
+}
+
+/// The parameter that the header `Mcp-Name` repeats.
+pub fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        method if method.starts_with("tasks/") => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// The revision in which `initialize` is answered: the one that is asked for, or the newest of the older ones.
+pub(super) fn spoken(initialize: &Call) -> &'static str {
+    let asked = initialize.text("protocolVersion").unwrap_or_default();
+    LEGACY.iter().find(|version| **version == asked).or(LEGACY.first()).copied().unwrap_or_default()
+}
+
+/// A header's value as it is meant: what fits no header travels as `=?base64?…?=`.
+fn plain(value: &str) -> Cow<'_, str> {
+    let Some(encoded) = value.strip_prefix(SENTINEL).and_then(|rest| rest.strip_suffix(SENTINEL_END)) else {
+        return Cow::Borrowed(value);
+    };
+    let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.map_or(Cow::Borrowed(value), Cow::Owned)
+}
+
+/// A text as the value of a header.
+pub fn as_header(text: &str) -> Cow<'_, str> {
+    let fits = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if fits && text.trim() == text && !text.starts_with(SENTINEL) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{SENTINEL}{}{SENTINEL_END}", STANDARD.encode(text)))
+}
+
+/// An object with one more member. Both are JSON; what is in the object stays as it is.
+pub(super) fn with_member(object: &str, name: &str, value: &str) -> String {
+    let rest = object.trim_start().strip_prefix('{').unwrap_or("}");
+    let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+    format!("{{{}:{value}{comma}{rest}", Value::string(name).canonical())
+}
+
+/// A result with one more member of its `_meta`. What is in it stays as it is.
+pub(super) fn with_meta(result: &str, name: &str, value: &Value) -> String {
+    type Raw = BTreeMap<String, Box<RawValue>>;
+    let Ok(mut members) = serde_json::from_str::<Raw>(result) else { return result.to_owned() };
+    let meta = members.remove(META);
+    let mut meta: Raw = meta.and_then(|meta| serde_json::from_str(meta.get()).ok()).unwrap_or_default();
+    let raw = |json: String| RawValue::from_string(json).ok();
+    meta.extend(raw(value.canonical()).map(|value| (name.to_owned(), value)));
+    let meta = serde_json::to_string(&meta).ok().and_then(raw);
+    members.extend(meta.map(|meta| (META.to_owned(), meta)));
+    serde_json::to_string(&members).unwrap_or_else(|_| result.to_owned())
+}
+
+/// A result as the newest revision wants it. What the server wrote stays as it is.
+pub(super) fn complete(result: String) -> String {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(rename = "resultType", default)]
+        kind: Option<IgnoredAny>,
+    }
+    let typed = serde_json::from_str::<Typed>(&result).is_ok_and(|typed| typed.kind.is_some());
+    if typed { result } else { with_member(&result, "resultType", "\"complete\"") }
 }
 
 /// The answer to a call. `result` is the JSON of an object.
@@ -294,6 +385,45 @@ mod tests {
         let list = modern("tools/list", "");
         let headers = Mirrored { version: Some(MODERN), method: Some("tools/list"), name: None };
         assert_eq!(list.era(headers), Ok(Era::Modern));
+    }
+
+    #[test]
+    fn a_header_that_is_encoded_is_read_as_it_is_meant() {
+        for name in ["export", "größe", " padded ", "=?base64?x?=", "a\nb"] {
+            let json = Value::string(name).canonical();
+            let call = modern("resources/read", &format!(",\"uri\":{json}"));
+            let encoded = as_header(name);
+            let headers = |name| Mirrored { version: Some(MODERN), method: Some("resources/read"), name };
+            assert_eq!(call.era(headers(Some(&encoded))), Ok(Era::Modern), "{encoded}");
+            assert!(call.era(headers(Some("=?base64?ZWxzZQ==?="))).is_err());
+        }
+        assert_eq!(as_header("export"), "export");
+    }
+
+    #[test]
+    fn members_are_added_and_nothing_else_is_touched() {
+        assert_eq!(with_member("{}", "a", "1"), r#"{"a":1}"#);
+        assert_eq!(with_member(r#" { "n": 1.0 }"#, "a", "{}"), r#"{"a":{}, "n": 1.0 }"#);
+        let meta = |result: &str| with_meta(result, "m", &Value::integer(1));
+        assert_eq!(meta(r#"{"x":{"n":1.0}}"#), r#"{"_meta":{"m":1},"x":{"n":1.0}}"#);
+        assert_eq!(
+            meta(r#"{"_meta":{"own":[ 1.50 ]},"x":2e3}"#),
+            r#"{"_meta":{"m":1,"own":[ 1.50 ]},"x":2e3}"#
+        );
+    }
+
+    #[test]
+    fn a_result_is_said_to_be_complete_once() {
+        for (result, expected) in [
+            ("{}", r#"{"resultType":"complete"}"#),
+            (r#"{"content":[]}"#, r#"{"resultType":"complete","content":[]}"#),
+            (r#" { "n": 1.0 }"#, r#"{"resultType":"complete", "n": 1.0 }"#),
+            (r#"{"resultType":"complete","content":[]}"#, r#"{"resultType":"complete","content":[]}"#),
+        ] {
+            let whole = complete(result.to_owned());
+            assert_eq!(whole, expected);
+            serde_json::from_str::<serde_json::Value>(&whole).unwrap();
+        }
     }
 
     #[test]

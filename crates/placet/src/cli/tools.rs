@@ -52,6 +52,8 @@ In --secret and --header, the last word is a secret's name, stored with `placet 
         client: Client,
         /// One server; all of them if left out
         server: Option<String>,
+        #[command(flatten)]
+        hold: Hold,
     },
     /// Serve the tools over standard input and output, for clients that speak only that
     ///
@@ -59,7 +61,24 @@ In --secret and --header, the last word is a secret's name, stored with `placet 
     Stdio {
         /// One server; all of them if left out
         server: Option<String>,
+        #[command(flatten)]
+        hold: Hold,
     },
+}
+
+/// How long a client waits.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Hold {
+    /// How many seconds its calls are held while people decide; learned from its calls if left out
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub(crate) hold: Option<u16>,
+}
+
+impl Hold {
+    /// How an address says so.
+    pub(crate) fn query(self) -> String {
+        self.hold.map(|seconds| format!("?hold={seconds}")).unwrap_or_default()
+    }
 }
 
 /// A server to add.

@@ -2,15 +2,17 @@
 //! message of its answer a line. The client's own process holds nothing but the agent's token.
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::c14n::Value;
 use placet_core::secret::Secret;
 use placet_gateway::mcp::events::Events;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use placet_gateway::mcp::wire::{as_header, named_by};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::cli::tools::Hold;
 use crate::credentials;
 use crate::exit::{Exit, Failure};
 
@@ -25,10 +27,14 @@ struct Bridge {
     http: reqwest::Client,
     url: String,
     token: Secret,
+    /// What placet gave the client when it began.
+    session: Mutex<Option<HeaderValue>>,
 }
 
+const SESSION: &str = "mcp-session-id";
+
 /// Serves until standard input ends.
-pub(super) async fn serve(server: Option<String>) -> Result<Exit, Failure> {
+pub(super) async fn serve(server: Option<String>, hold: Hold) -> Result<Exit, Failure> {
     let (base, token) = credentials::agents_door()?;
     let path = server.map(|server| format!("/{server}")).unwrap_or_default();
     let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
@@ -38,8 +44,9 @@ pub(super) async fn serve(server: Option<String>) -> Result<Exit, Failure> {
     }
     let bridge = Arc::new(Bridge {
         http: http.build().map_err(|error| Failure::of(Exit::Bug, &error))?,
-        url: format!("{}/mcp{path}", base.trim_end_matches('/')),
+        url: format!("{}/mcp{path}{}", base.trim_end_matches('/'), hold.query()),
         token,
+        session: Mutex::default(),
     });
     let (lines, mut read) = mpsc::channel(1);
     std::thread::spawn(move || read_lines(&lines));
@@ -93,11 +100,18 @@ impl Bridge {
     }
 
     async fn exchange(&self, line: Vec<u8>, message: Option<&Value>) -> Result<(), String> {
-        let headers = headers(&self.token, message)?;
+        let mut headers = headers(&self.token, message)?;
+        if !headers.contains_key("mcp-protocol-version") {
+            let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            headers.extend(session.map(|session| (HeaderName::from_static(SESSION), session)));
+        }
         let unreachable =
             |error: reqwest::Error| format!("placet cannot be reached: {}", error.without_url());
         let sent = self.http.post(&self.url).headers(headers).body(line).send().await;
         let mut response = sent.map_err(unreachable)?;
+        if let Some(session) = response.headers().get(SESSION) {
+            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
+        }
         let media =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim().to_owned();
@@ -150,10 +164,12 @@ fn headers(token: &Secret, message: Option<&Value>) -> Result<HeaderMap, String>
     let version = meta.and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion")?.as_str());
     let Some(version) = version else { return Ok(headers) };
     let method = members.and_then(|members| members.get("method")?.as_str());
-    let name = params.and_then(|params| params.get("name").or_else(|| params.get("taskId"))?.as_str());
-    for (header, value) in
-        [("mcp-protocol-version", Some(version)), ("mcp-method", method), ("mcp-name", name)]
-    {
+    let name = method.and_then(named_by).and_then(|member| params?.get(member)?.as_str()).map(as_header);
+    for (header, value) in [
+        ("mcp-protocol-version", Some(version)),
+        ("mcp-method", method),
+        ("mcp-name", name.as_deref()),
+    ] {
         if let Some(value) = value {
             let value = HeaderValue::from_str(value).map_err(|_| format!("{header} fits no header"))?;
             headers.insert(header, value);

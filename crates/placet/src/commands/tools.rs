@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::policy::activate_directory;
 use super::{block_on, on_socket};
 use crate::admin::Admin;
-use crate::cli::tools::{Change, Client, Mcp, NewServer};
+use crate::cli::tools::{Change, Client, Hold, Mcp, NewServer};
 use crate::config::{self, ConfigArgs};
 use crate::credentials;
 use crate::exit::{Exit, Failure};
@@ -32,8 +32,8 @@ pub(crate) fn run(command: Mcp, config: &ConfigArgs, output: Output) -> Result<E
             accept(&server, &wanted, &change, config, output)
         }
         Mcp::Rm { server, change } => remove(&server, &change, config, output),
-        Mcp::Config { client, server } => client_config(client, server.as_deref(), output),
-        Mcp::Stdio { server } => block_on(super::stdio::serve(server)),
+        Mcp::Config { client, server, hold } => client_config(client, server.as_deref(), hold, output),
+        Mcp::Stdio { server, hold } => block_on(super::stdio::serve(server, hold)),
     }
 }
 
@@ -350,13 +350,18 @@ fn write(path: &Path, text: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn client_config(client: Client, server: Option<&str>, output: Output) -> Result<Exit, Failure> {
+fn client_config(
+    client: Client,
+    server: Option<&str>,
+    hold: Hold,
+    output: Output,
+) -> Result<Exit, Failure> {
     if let Some(server) = server {
         server_name(server)?;
     }
     let (url, _) = credentials::agents_door()?;
     let path = server.map(|server| format!("/{server}")).unwrap_or_default();
-    let address = format!("{}/mcp{path}", url.trim_end_matches('/'));
+    let address = format!("{}/mcp{path}{}", url.trim_end_matches('/'), hold.query());
     let name = server.map_or_else(|| "placet".to_owned(), |server| format!("placet-{server}"));
     // The token itself does not belong into a file that is committed: clients read it from the environment.
     let variable = match client {

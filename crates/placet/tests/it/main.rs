@@ -36,4 +36,5 @@ mod restart;
 mod surroundings;
 mod tools;
 mod up;
+mod waiting;
 mod walk;

@@ -9,20 +9,20 @@ use crate::harness::{Answer, Http, Options, Placet, eventually};
 
 const ACCEPTED: [&str; 5] = ["echo", "leak", "die", "big", "ask"];
 const PASSWORD: &str = "correct-horse-battery";
-const MODERN: &str = "2026-07-28";
+pub(crate) const MODERN: &str = "2026-07-28";
 
 /// A placet with the fixture server behind it, its tools accepted.
-struct Bench {
-    placet: Placet,
-    home: PathBuf,
+pub(crate) struct Bench {
+    pub(crate) placet: Placet,
+    pub(crate) home: PathBuf,
 }
 
 impl Bench {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::holding("1s")
     }
 
-    fn holding(hold: &str) -> Self {
+    pub(crate) fn holding(hold: &str) -> Self {
         let placet = Options::default().env("PLACET__MCP__HOLD", hold).start();
         let home = placet.space().join("server");
         fs::create_dir(&home).unwrap();
@@ -45,31 +45,31 @@ impl Bench {
         bench
     }
 
-    fn accept(&self) {
+    pub(crate) fn accept(&self) {
         self.placet.cli(["mcp", "accept", "fixture", "--yes"]).args(ACCEPTED).succeeds();
     }
 
     /// Tells the server how to behave.
-    fn tell(&self, name: &str, text: &str) {
+    pub(crate) fn tell(&self, name: &str, text: &str) {
         fs::write(self.home.join(name), text).unwrap();
     }
 
     /// Everything that the server was called with, as it came.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.home.join("calls")).unwrap_or_default();
         calls.lines().map(str::to_owned).collect()
     }
 
-    fn door(&self) -> Http<'_> {
+    pub(crate) fn door(&self) -> Http<'_> {
         self.placet.agents().header("accept", "application/json, text/event-stream")
     }
 
-    fn post(&self, body: &str) -> Answer {
+    pub(crate) fn post(&self, body: &str) -> Answer {
         self.door().post_raw("/mcp/fixture", body)
     }
 
     /// A tool's result. `arguments` are written exactly so.
-    fn call(&self, tool: &str, arguments: &str) -> Value {
+    pub(crate) fn call(&self, tool: &str, arguments: &str) -> Value {
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
         );
@@ -77,23 +77,23 @@ impl Bench {
     }
 
     /// Comes back for a request.
-    fn wait_for(&self, id: &str) -> Value {
+    pub(crate) fn wait_for(&self, id: &str) -> Value {
         self.call("placet_await_approval", &json!({ "approval_id": id }).to_string())
     }
 
-    fn listed(&self) -> Vec<String> {
+    pub(crate) fn listed(&self) -> Vec<String> {
         let answer = self.post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).expect(200).json();
         let tools = answer["result"]["tools"].as_array().unwrap().iter();
         tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn approve(&self, id: &str) {
+    pub(crate) fn approve(&self, id: &str) {
         self.placet.session_of("Ada").approve(id);
     }
 }
 
 /// The answer's last message, whether it came as JSON or as events.
-fn message(answer: &Answer) -> Value {
+pub(crate) fn message(answer: &Answer) -> Value {
     if answer.headers["content-type"] == "application/json" {
         return answer.json();
     }
@@ -102,18 +102,18 @@ fn message(answer: &Answer) -> Value {
     serde_json::from_str(last.unwrap_or_else(|| panic!("no message in {text:?}"))).unwrap()
 }
 
-fn result(answer: &Answer) -> Value {
+pub(crate) fn result(answer: &Answer) -> Value {
     let message = message(answer);
     assert!(message.get("error").is_none(), "{message}");
     message["result"].clone()
 }
 
-fn text(result: &Value) -> &str {
+pub(crate) fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap()
 }
 
 /// The id that a pending result tells.
-fn pending(result: &Value) -> String {
+pub(crate) fn pending(result: &Value) -> String {
     assert!(text(result).starts_with("NOT EXECUTED. A person has to approve it first"), "{result}");
     assert_eq!(result["isError"], false, "{result}");
     result["_meta"]["dev.placet/approval"]["id"].as_str().unwrap().to_owned()
@@ -360,6 +360,8 @@ fn what_the_wire_does_not_allow_is_refused() {
             200,
             -32602,
         ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","task":true}}"#, 200, -32602),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/update","params":{"taskId":"req_0"}}"#, 404, -32601),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"placet_await_approval","arguments":{"approval_id":"req_0"}}}"#,
             200,
@@ -416,7 +418,7 @@ fn both_families_of_clients_are_served() {
         "params": {"name": "echo", "arguments": {"text": "new"}, "_meta": meta}});
     let other = modern("tools/call", Some("die")).post("/mcp/fixture", &body).expect(400).json();
     assert_eq!(other["error"]["code"], -32020, "a header that names another tool");
-    let called = result(&modern("tools/call", Some("echo")).post("/mcp/fixture", &body).expect(200));
+    let called = result(&modern("tools/call", Some("echo")).post("/mcp/fixture?hold=1", &body).expect(200));
     assert_eq!(called["resultType"], "complete");
     let id = pending(&called);
     bench.approve(&id);

@@ -3,6 +3,7 @@
 //! Every header is ours: nothing that a client sent travels on. Redirects are not followed, as they would carry a
 //! credential to somebody else.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -111,12 +112,8 @@ impl Http {
             .header(ACCEPT, "application/json, text/event-stream");
         if modern {
             request = request.header(VERSION, MODERN).header("mcp-method", method);
-            #[derive(Deserialize)]
-            struct Named {
-                name: String,
-            }
-            if let Ok(Named { name }) = serde_json::from_str(params) {
-                request = request.header("mcp-name", name);
+            if let Some(name) = wire::named_by(method).and_then(|member| text_in(params, member)) {
+                request = request.header("mcp-name", &*wire::as_header(&name));
             }
         } else if method != "initialize" {
             request = request.header(VERSION, LEGACY.first().copied().unwrap_or_default());
@@ -198,6 +195,12 @@ impl Http {
         }
         Err(CallError::Lost("its stream ended before it answered".to_owned()))
     }
+}
+
+/// A member of an object that is a text.
+fn text_in(object: &str, member: &str) -> Option<String> {
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(object).ok()?;
+    serde_json::from_str(members.get(member)?.get()).ok()
 }
 
 fn too_large() -> CallError {

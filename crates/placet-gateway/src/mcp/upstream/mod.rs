@@ -19,7 +19,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::catalogue::{Definition, Reach, Server, ServerName};
+use super::ToolSource;
+use super::catalogue::{Definition, HeaderSecret, Reach, Server, ServerName};
 use super::wire::{LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
 use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
@@ -116,9 +117,7 @@ impl Session {
             }
             Reach::Http { url, headers } => {
                 let mut carried = Vec::new();
-                for (header, HeaderOf { secret, prefix }) in
-                    headers.iter().map(|(name, header)| (name, HeaderOf::from(header)))
-                {
+                for (header, HeaderSecret { secret, prefix }) in headers {
                     let (_, value) = secrets.get(secret).ok_or_else(|| missing(secret))?;
                     carried.push((header.clone(), [prefix.as_bytes(), value.expose()].concat()));
                 }
@@ -153,7 +152,7 @@ impl Session {
             }
             Err(CallError::Refused(legacy)) => {
                 self.modern = true;
-                let discovered = self.exchange("server/discover", &self.params(Vec::new()), SETUP_MAX).await;
+                let discovered = self.exchange("server/discover", &self.params(BTreeMap::new()), SETUP_MAX).await;
                 discovered.map_err(|error| format!("{legacy}; {}", error.reason()))?
             }
             Err(error) => return Err(error.reason()),
@@ -165,18 +164,16 @@ impl Session {
     }
 
     /// Parameters with what this server's era wants beside them.
-    fn params(&self, mut members: Vec<(&'static str, Value)>) -> String {
+    fn params(&self, mut members: BTreeMap<String, Value>) -> String {
         if self.modern {
-            members.push((
-                META,
-                Value::object([
-                    (META_VERSION, Value::string(MODERN)),
-                    (META_CLIENT_INFO, client_info()),
-                    (META_CAPABILITIES, Value::object::<String>([])),
-                ]),
-            ));
+            let meta = Value::object([
+                (META_VERSION, Value::string(MODERN)),
+                (META_CLIENT_INFO, client_info()),
+                (META_CAPABILITIES, Value::object::<String>([])),
+            ]);
+            members.insert(META.to_owned(), meta);
         }
-        Value::object(members).canonical()
+        Value::Object(members).canonical()
     }
 
     async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
@@ -222,7 +219,8 @@ impl Session {
             Listing { instructions: self.instructions.clone(), tools: BTreeMap::new(), unusable: Vec::new() };
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES_MAX {
-            let members = cursor.take().map(|cursor| ("cursor", Value::String(cursor))).into_iter().collect();
+            let cursor_of = |cursor| ("cursor".to_owned(), Value::String(cursor));
+            let members = cursor.take().map(cursor_of).into_iter().collect();
             let page = self.exchange("tools/list", &self.params(members), SETUP_MAX).await;
             let page = page.map_err(|error| error.reason())?;
             let page: Page<'_> =
@@ -241,15 +239,17 @@ impl Session {
         Err(format!("its list of tools has more than {PAGES_MAX} pages"))
     }
 
-    /// Calls a tool, once. `arguments` are the canonical bytes that were reviewed.
-    pub(super) async fn call_tool(
+    /// Asks for something, once. `params` are what was reviewed.
+    pub(super) async fn ask(
         &self,
-        tool: &str,
-        arguments: &Value,
+        method: &str,
+        params: Value,
         wait: Duration,
     ) -> Result<Box<RawValue>, CallError> {
-        let params = self.params(vec![("name", Value::string(tool)), ("arguments", arguments.clone())]);
-        self.exchange("tools/call", &params, wait).await
+        let Value::Object(members) = params else {
+            return Err(CallError::NotSent("its parameters are no object".to_owned()));
+        };
+        self.exchange(method, &self.params(members), wait).await
     }
 
     /// Whether a text contains a secret of this server, in whatever form the scanner knows.
@@ -286,17 +286,6 @@ impl CallError {
                 reason.clone()
             }
         }
-    }
-}
-
-struct HeaderOf<'a> {
-    secret: &'a str,
-    prefix: &'a str,
-}
-
-impl<'a> From<&'a super::catalogue::HeaderSecret> for HeaderOf<'a> {
-    fn from(header: &'a super::catalogue::HeaderSecret) -> Self {
-        HeaderOf { secret: &header.secret, prefix: &header.prefix }
     }
 }
 
@@ -355,19 +344,20 @@ struct Held {
 type Fingerprint = (Reach, Vec<SecretVersion>);
 
 impl Upstreams {
-    /// The connection to a server, opened if there is none. `secrets` are read only when it has to be.
+    /// The connection to a server with its secrets in these versions, opened if there is none. The secrets themselves are
+    /// read only then.
     pub(super) async fn session(
         &self,
         server: &Server,
-        secrets: ServerSecrets,
+        versions: Vec<SecretVersion>,
+        source: &dyn ToolSource,
     ) -> Result<Arc<Session>, String> {
         let seat = self.seat(&server.name);
         let mut held = seat.held.lock().await;
         if seat.draining.load(Ordering::Relaxed) {
             return Err("placet is shutting down".to_owned());
         }
-        let versions = secrets.values().map(|(version, _)| version.clone()).collect();
-        let fingerprint = (server.reach.clone(), versions);
+        let fingerprint = (server.reach.clone(), versions.clone());
         if let Some((opened_with, session)) = &held.session {
             if *opened_with == fingerprint && session.is_alive() {
                 return Ok(session.clone());
@@ -378,6 +368,7 @@ impl Upstreams {
             let left = until.duration_since(Instant::now()).as_secs() + 1;
             return Err(format!("{why} (tried again in {left} s)"));
         }
+        let secrets = source.server_secrets(versions).await.map_err(|error| error.message)?;
         let opened = tokio::time::timeout(SETUP_MAX, Session::open(server, secrets)).await;
         match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
             Ok(session) => {
