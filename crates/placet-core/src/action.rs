@@ -50,6 +50,17 @@ impl fmt::Display for ActionName {
     }
 }
 
+/// What pins a tool of an MCP server: its definition, member for member, and what its server tells models about itself.
+pub fn tool_pin(server: &str, instructions: Option<&str>, definition: &Value) -> Sha256Digest {
+    let pinned = Value::object([
+        ("v", Value::integer(1)),
+        ("server", Value::string(server)),
+        ("instructions", instructions.map_or(Value::Null, Value::string)),
+        ("tool", definition.clone()),
+    ]);
+    Sha256Digest::of(pinned.canonical().as_bytes())
+}
+
 /// What the action is on: an entity type and an id, `Dataset::"shop.accounts"`. The id is the agent's text where the
 /// agent named it: show it only through [`visible`](crate::text::visible).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

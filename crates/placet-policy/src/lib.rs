@@ -38,6 +38,6 @@ pub use explain::{Explained, Explanation, PolicyKind};
 pub use files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX, ReadError, TOOLS_BYTES_MAX, file_bytes_max};
 pub use finding::{Finding, FindingReport, Severity, Span};
 pub use format::format_cedar;
-pub use mapping::{ARGV, MapRefusal, Mapped, SERVER, TOOL, TOOL_ARGUMENTS};
+pub use mapping::{ARGV, METHOD, MapRefusal, Mapped, PARAMS, SERVER, TOOL, TOOL_ARGUMENTS};
 pub use replay::{Recorded, ReplayOutcome};
 pub use settings::{ConflictRule, RoleRule, Settings};

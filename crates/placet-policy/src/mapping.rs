@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::bundle::Bundle;
 use crate::finding::{Finding, Source};
-use crate::schema::{COMMAND_RUN, FactKind, FactShape, MCP_CALL, Vocabulary};
+use crate::schema::{
+    COMMAND_RUN, FactKind, FactShape, MCP_CALL, MCP_COMPLETE, MCP_PROMPT, MCP_READ, Vocabulary,
+};
 
 mod command;
 mod template;
@@ -29,6 +31,11 @@ pub const SERVER: &str = "server";
 pub const TOOL: &str = "tool";
 /// The member of a tool call's arguments that holds what the tool gets.
 pub const TOOL_ARGUMENTS: &str = "arguments";
+
+/// The member of another MCP call's arguments that names the method.
+pub const METHOD: &str = "method";
+/// The member of another MCP call's arguments that holds its parameters.
+pub const PARAMS: &str = "params";
 
 /// What a call is about, in policy's words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -228,6 +235,10 @@ impl Bundle {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with server, tool and arguments");
                 let members = members()?;
                 let text = |name| members.get(name).and_then(Value::as_str).ok_or(SHAPE);
+                if let Some(method) = members.get(METHOD) {
+                    let params = members.get(PARAMS).and_then(Value::as_object).ok_or(SHAPE)?;
+                    return unmapped_method(text(SERVER)?, method.as_str().ok_or(SHAPE)?, params);
+                }
                 let arguments = members.get(TOOL_ARGUMENTS).ok_or(SHAPE)?;
                 self.map_tool(text(SERVER)?, text(TOOL)?, arguments)
             }
@@ -255,6 +266,40 @@ fn unmapped_tool(server: &str, tool: &str) -> Result<Mapped, MapRefusal> {
     let known = BTreeMap::from([text("server", server), text("tool", tool)]);
     Ok(Mapped {
         action: built_in(MCP_CALL)?,
+        resource,
+        facts: Facts { known, unrepresentable: BTreeSet::new() },
+    })
+}
+
+/// A call of an MCP server that is none of a tool. What is not known here is no call that policy could speak of.
+fn unmapped_method(
+    server: &str,
+    method: &str,
+    params: &BTreeMap<String, Value>,
+) -> Result<Mapped, MapRefusal> {
+    const SHAPE: MapRefusal = MapRefusal::Shape("those of a method that policy knows");
+    let text = |of: &BTreeMap<String, Value>, name: &str| {
+        of.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(SHAPE)
+    };
+    let (action, kind, name, fact) = match method {
+        "resources/read" => (MCP_READ, "McpResource", text(params, "uri")?, Some("uri")),
+        "prompts/get" => (MCP_PROMPT, "McpPrompt", text(params, "name")?, Some("prompt")),
+        "completion/complete" => {
+            let of = params.get("ref").and_then(Value::as_object).ok_or(SHAPE)?;
+            match text(of, "type")?.as_str() {
+                "ref/prompt" => (MCP_COMPLETE, "McpPrompt", text(of, "name")?, None),
+                "ref/resource" => (MCP_COMPLETE, "McpResource", text(of, "uri")?, None),
+                _ => return Err(SHAPE),
+            }
+        }
+        _ => return Err(SHAPE),
+    };
+    let resource = ResourceRef::new(kind, &format!("{server}/{name}"))
+        .map_err(|error| MapRefusal::Name(error.to_string()))?;
+    let mut known = BTreeMap::from([("server".to_owned(), Fact::Text(server.to_owned()))]);
+    known.extend(fact.map(|fact| (fact.to_owned(), Fact::Text(name))));
+    Ok(Mapped {
+        action: built_in(action)?,
         resource,
         facts: Facts { known, unrepresentable: BTreeSet::new() },
     })

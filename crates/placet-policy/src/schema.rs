@@ -21,10 +21,16 @@ pub(crate) const VOTE_ACTIONS: [&str; 2] = ["review.approve", "review.deny"];
 pub(crate) const COMMAND_RUN: &str = "command.run";
 /// What a tool call that no rule maps is called.
 pub(crate) const MCP_CALL: &str = "mcp.call";
+/// What reading a resource of an MCP server is called.
+pub(crate) const MCP_READ: &str = "mcp.read";
+/// What getting a prompt of one is called.
+pub(crate) const MCP_PROMPT: &str = "mcp.prompt";
+/// What asking one to complete an argument is called.
+pub(crate) const MCP_COMPLETE: &str = "mcp.complete";
 /// Every action that is not a vote is a member.
 pub(crate) const PRIVILEGED: &str = "privileged";
-/// Resource types whose entities exist by being named: placet saw the program or the tool itself.
-pub(crate) const IMPLICIT_TYPES: [&str; 2] = ["Program", "Tool"];
+/// Resource types whose entities exist by being named: placet saw the program, or the call of the server, itself.
+pub(crate) const IMPLICIT_TYPES: [&str; 4] = ["Program", "Tool", "McpResource", "McpPrompt"];
 
 /// What the bundle's schema is merged with. `name` of persons and agents stays out: names are not stable.
 const BASE: &str = r#"
@@ -34,11 +40,16 @@ entity Agent in [Group] = { "sponsor": Person };
 entity Pipeline in [Group] = { "sponsor": Person };
 entity Program;
 entity Tool;
+entity McpResource;
+entity McpPrompt;
 entity Pep enum ["command", "mcp", "external"];
 entity Grade enum ["advisory", "gated", "enforced"];
 action "privileged";
 action "command.run" appliesTo { principal: [Agent, Pipeline, Person], resource: [Program], context: { "program": String } };
 action "mcp.call" appliesTo { principal: [Agent, Pipeline, Person], resource: [Tool], context: { "server": String, "tool": String } };
+action "mcp.read" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpResource], context: { "server": String, "uri": String } };
+action "mcp.prompt" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpPrompt], context: { "server": String, "prompt": String } };
+action "mcp.complete" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpPrompt, McpResource], context: { "server": String } };
 "#;
 
 /// A schema, and what of it placet looks things up in.

@@ -69,23 +69,34 @@ impl Mcp {
     /// Takes a call in, and carries it out if policy permits that at once.
     pub(super) async fn take(&self, caller: Caller, call: Gated) -> Result<Taken, RpcError> {
         let catalogue = self.catalogue().await?;
-        let What::Tool { name, arguments } = &call.what else {
-            return Err(RpcError::no_such_method(call.what.method()));
+        let server = catalogue.server(&call.server);
+        let (session, call, has_schema) = match &call.what {
+            What::Tool { name, arguments } => {
+                let unknown = || RpcError::bad_params(format!("there is no tool {}", visible(name)));
+                let server = server.ok_or_else(unknown)?;
+                let accepted = server.tool(name).ok_or_else(unknown)?;
+                let session = match self.unchanged(server, accepted, Freshness::Kept).await {
+                    Ok(session) => session,
+                    Err(refused) => return Ok(Taken::Told(refused)),
+                };
+                if let Err(why) = self.0.schemas.accept(accepted, arguments) {
+                    return Ok(Taken::Told(failure(&format!(
+                        "NOT EXECUTED. The arguments do not fit the tool's inputSchema: {why}"
+                    ))));
+                }
+                let has_schema = accepted.definition.has_output_schema();
+                let pins = pins(Some(accepted.pin));
+                (session, Intercepted { pins, ..intercepted(caller, server, call) }, has_schema)
+            }
+            What::Method { method, .. } => {
+                let server = server.filter(|server| server.takes(method));
+                let server = server.ok_or_else(|| RpcError::no_such_method(method))?;
+                match self.reached(server).await {
+                    Ok(session) => (session, intercepted(caller, server, call), false),
+                    Err(refused) => return Ok(Taken::Told(refused)),
+                }
+            }
         };
-        let unknown = || RpcError::bad_params(format!("there is no tool {}", visible(name)));
-        let server = catalogue.server(&call.server).ok_or_else(unknown)?;
-        let accepted = server.tool(name).ok_or_else(unknown)?;
-        let session = match self.unchanged(server, accepted, Freshness::Kept).await {
-            Ok(session) => session,
-            Err(refused) => return Ok(Taken::Told(refused)),
-        };
-        if let Err(why) = self.0.schemas.accept(accepted, arguments) {
-            return Ok(Taken::Told(failure(&format!(
-                "NOT EXECUTED. The arguments do not fit the tool's inputSchema: {why}"
-            ))));
-        }
-        let has_schema = accepted.definition.has_output_schema();
-        let call = Intercepted { pins: pins(Some(accepted.pin)), ..intercepted(caller, server, call) };
         match self.0.parts.authority.submit_and_start(call, self.claim_value()).await {
             Ok((submitted, claimed)) => {
                 let (mcp, request) = (self.clone(), submitted.shown.id);

@@ -96,7 +96,11 @@ impl Mcp {
         let catalogue = self.catalogue().await.map_err(|error| not_now(&error.message))?;
         let gone = || failure("NOT EXECUTED. It is no longer offered here.");
         let server = catalogue.server(&reviewed.server).ok_or_else(gone)?;
-        let What::Tool { name, .. } = &reviewed.what else { return Err(gone()) };
+        let name = match &reviewed.what {
+            What::Tool { name, .. } => name,
+            What::Method { method, .. } if server.takes(method) => return self.reached(server).await,
+            What::Method { .. } => return Err(gone()),
+        };
         let accepted = server.tool(name).ok_or_else(gone)?;
         if Some(accepted.pin) != reviewed.pin {
             return Err(failure(
@@ -142,14 +146,18 @@ impl Mcp {
     pub(super) async fn execute(&self, request: RequestId, claimed: Claimed, session: &Session) -> Told {
         let execution = claimed.execution();
         let began = Instant::now();
+        let mut is_tool = true;
         let (kind, told, summary) = match Reviewed::of(claimed.canonical().as_str()) {
             Ok(Reviewed { what, .. }) => {
+                is_tool = what.is_tool();
                 let left = claimed.lease_until().since(self.0.parts.clock.now());
                 let wait = left.min(self.0.parts.pace.call_max);
                 judged(session, session.ask(what.method(), what.params(), wait).await)
             }
             Err(why) => (OutcomeKind::Failed, failure(&format!("NOT EXECUTED. {why}")), why.to_owned()),
         };
+        // Words of ours are a tool's result, and no other call's.
+        let keep = is_tool || matches!(told, Told::Result(_));
         let kept = told.clone().into_tool_result().into_bytes();
         let number = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
         let measures = BTreeMap::from([
@@ -162,7 +170,7 @@ impl Mcp {
             measures,
             result: Some(Sha256Digest::of(&kept)),
             recording: None,
-            delivery: Some(kept),
+            delivery: keep.then_some(kept),
         };
         self.report(request, execution, completion).await;
         told

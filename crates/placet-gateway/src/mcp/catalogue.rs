@@ -10,9 +10,10 @@
 //! hidden, and calls of it are refused until somebody has looked at it. As all of it is policy, acceptance is an
 //! activation: shown as a diff, recorded, and replayable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use placet_core::action::tool_pin;
 use placet_core::c14n::Value;
 use placet_core::digest::{BundleDigest, Sha256Digest};
 use serde::Deserialize;
@@ -81,7 +82,33 @@ pub struct Server {
     pub reach: Reach,
     /// What it tells models about itself, as accepted.
     pub instructions: Option<String>,
+    /// What of it is passed on beside its tools.
+    pub passes: BTreeSet<Pass>,
     tools: BTreeMap<String, Accepted>,
+}
+
+/// What a server may offer beside tools. Nobody has read it before it is passed on, so nothing of it is by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// Its resources and their templates.
+    Resources,
+    /// Its prompts.
+    Prompts,
+    /// Completions of the arguments of both.
+    Completions,
+}
+
+impl Pass {
+    /// What has to be passed on for a method that carries something to a server.
+    pub(super) fn for_method(method: &str) -> Option<Self> {
+        match method {
+            "resources/read" => Some(Pass::Resources),
+            "prompts/get" => Some(Pass::Prompts),
+            "completion/complete" => Some(Pass::Completions),
+            _ => None,
+        }
+    }
 }
 
 /// A tool that somebody has looked at.
@@ -196,13 +223,7 @@ impl Definition {
 
     /// What pins it, together with what its server says about itself.
     pub fn pin(&self, server: &ServerName, instructions: Option<&str>) -> Sha256Digest {
-        let pinned = Value::object([
-            ("v", Value::integer(1)),
-            ("server", Value::string(server.as_str())),
-            ("instructions", instructions.map_or(Value::Null, Value::string)),
-            ("tool", self.value.clone()),
-        ]);
-        Sha256Digest::of(pinned.canonical().as_bytes())
+        tool_pin(server.as_str(), instructions, &self.value)
     }
 }
 
@@ -221,6 +242,8 @@ struct Written {
     url: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, HeaderSecret>,
+    #[serde(default)]
+    pass: BTreeSet<Pass>,
 }
 
 impl Catalogue {
@@ -249,14 +272,14 @@ impl Catalogue {
             let name = ServerName::parse(stem).ok_or_else(|| {
                 wrong("a server's name has 1 to 32 of a-z 0-9 - _ and starts with a letter".to_owned())
             })?;
-            let reach = reach(text).map_err(wrong)?;
+            let (reach, passes) = reach(text).map_err(wrong)?;
             let instructions =
                 files.get(format!("{stem}{INSTRUCTIONS_SUFFIX}").as_str()).map(|text| (*text).to_owned());
             let tools_file = format!("{stem}{TOOLS_SUFFIX}");
             let listed = files.get(tools_file.as_str()).copied().unwrap_or_default();
             let tools = tools(&name, instructions.as_deref(), listed)
                 .map_err(|problem| CatalogueError { file: format!("{DIRECTORY}{tools_file}"), problem })?;
-            servers.insert(name.clone(), Server { name, reach, instructions, tools });
+            servers.insert(name.clone(), Server { name, reach, instructions, passes, tools });
         }
         Ok(Catalogue { bundle, servers })
     }
@@ -273,6 +296,11 @@ impl Catalogue {
 }
 
 impl Server {
+    /// Whether a method of its own is passed on to it.
+    pub(super) fn takes(&self, method: &str) -> bool {
+        Pass::for_method(method).is_some_and(|pass| self.passes.contains(&pass))
+    }
+
     /// An accepted tool.
     pub fn tool(&self, name: &str) -> Option<&Accepted> {
         self.tools.get(name)
@@ -284,9 +312,10 @@ impl Server {
     }
 }
 
-fn reach(text: &str) -> Result<Reach, String> {
+fn reach(text: &str) -> Result<(Reach, BTreeSet<Pass>), String> {
     let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
-    match (written.command, written.url) {
+    let passes = written.pass;
+    let reach = match (written.command, written.url) {
         (Some(command), None) => {
             let absolute = command.first().is_some_and(|program| !program.is_empty());
             if !absolute || command.iter().any(|word| word.contains('\0')) {
@@ -305,7 +334,7 @@ fn reach(text: &str) -> Result<Reach, String> {
             if let Some(variable) = twice {
                 return Err(format!("secrets: {variable} is also in environment: remove it there"));
             }
-            Ok(Reach::Process { command, environment: written.environment, secrets: written.secrets, run_as })
+            Reach::Process { command, environment: written.environment, secrets: written.secrets, run_as }
         }
         (None, Some(url)) => {
             let plain = url.starts_with("http://") || url.starts_with("https://");
@@ -319,10 +348,11 @@ fn reach(text: &str) -> Result<Reach, String> {
                     "a server with a url has neither environment, secrets nor run_as: use headers".to_owned()
                 );
             }
-            Ok(Reach::Http { url, headers: written.headers })
+            Reach::Http { url, headers: written.headers }
         }
-        _ => Err("write either command or url".to_owned()),
-    }
+        _ => return Err("write either command or url".to_owned()),
+    };
+    Ok((reach, passes))
 }
 
 fn tools(
@@ -428,6 +458,7 @@ mod tests {
             ("mcp/files.toml", "command = [\"x\"]", "run_as"),
             ("mcp/files.toml", "command = [\"x\"]\nurl = \"http://h/\"", "either"),
             ("mcp/files.toml", "comand = [\"x\"]", "comand"),
+            ("mcp/files.toml", "url = \"https://h/\"\npass = [\"sampling\"]", "pass"),
             ("mcp/files.toml", "url = \"http://user@h/\"", "url"),
             ("mcp/files.toml", "url = \"file:///etc/passwd\"", "url"),
             ("mcp/files.toml", "url = \"https://h/\"\ndanger_same_user = true", "headers"),

@@ -67,6 +67,16 @@ impl What {
             What::Method { params, .. } => params.clone(),
         }
     }
+
+    /// Whether its result is a tool's.
+    pub(super) fn is_tool(&self) -> bool {
+        matches!(self, What::Tool { .. })
+    }
+
+    /// Whether the protocol lets its client be told to come again.
+    pub(super) fn can_come_again(&self) -> bool {
+        matches!(self.method(), "tools/call" | "resources/read" | "prompts/get")
+    }
 }
 
 impl Gated {

@@ -1,8 +1,8 @@
 //! The ways in which a call waits: one request, seen as each client can see it.
 //!
 //! ```text
-//! tools/call ──────────────► held ─► result | state to come again with | result that says how to come back
-//! tools/call with a state ─► held ─► the same, one round later; it is known already which request it is
+//! a call ──────────────────► held ─► result | state to come again with | words that say how to come back
+//! a call with a state ─────► held ─► the same, one round later; it is known already which request it is
 //! placet_await_approval ───► held ─► the same
 //! tools/call with a task ──► the task, at once
 //! ```
@@ -22,7 +22,7 @@ use super::gated::Gated;
 use super::patience::{Client, Patience, Then};
 use super::tasks;
 use super::ticket::Kind;
-use super::told::{Told, pending, refused_call};
+use super::told::{Told, is_tool_call, no_tool_call, pending, refused_call};
 use super::wire::{Era, RpcError};
 use crate::authority::{Caller, Shown};
 
@@ -66,15 +66,16 @@ impl State {
 }
 
 impl Mcp {
-    /// A tool is called, and its client waits for the answer.
-    pub(super) async fn call_tool(&self, client: &Client, call: Gated) -> Result<Told, RpcError> {
+    /// Something is asked for, and its client waits for the answer.
+    pub(super) async fn ask(&self, client: &Client, call: Gated) -> Result<Told, RpcError> {
         let fingerprint = call.fingerprint().to_string();
+        let (is_tool, can_come_again) = (call.what.is_tool(), call.what.can_come_again());
         let request = match self.take(caller(client), call).await? {
             Taken::Told(told) => return Ok(told),
             Taken::Request(request) => *request,
         };
         let has_schema = request.has_schema;
-        if client.takes_tasks {
+        if client.takes_tasks && is_tool {
             if request.shown.document.status == Status::Pending {
                 return Ok(self.task_for(client, &request.shown));
             }
@@ -84,7 +85,10 @@ impl Mcp {
                 Settled::Open(shown) => Ok(self.task_for(client, &shown)),
             };
         }
-        let patience = self.0.profiles.patience(client, self.0.parts.pace.hold, 0);
+        let mut patience = self.0.profiles.patience(client, self.0.parts.pace.hold, 0);
+        if !can_come_again {
+            patience.then = Then::Pending;
+        }
         match self.held(client, request, patience).await? {
             Settled::Told(told) => Ok(told),
             Settled::Open(shown) if patience.then == Then::Again => {
@@ -152,6 +156,9 @@ impl Mcp {
             Err(OwnError::None) => return Err(none()),
             Err(OwnError::Refused(error)) => return refused_call(error),
         };
+        if !is_tool_call(&shown.document) {
+            return Ok(no_tool_call(&shown.document));
+        }
         match self.held(client, Request::found(shown, false), patience).await? {
             Settled::Told(told) => Ok(told),
             Settled::Open(shown) => Ok(pending(&shown.document, false)),

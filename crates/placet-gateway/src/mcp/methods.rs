@@ -1,19 +1,20 @@
 //! The methods that agents may call. Those that carry nothing to a server are answered here; those that placet does not
 //! gate are not passed on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::action::Principal;
 use placet_core::c14n::Value;
 
 use super::Mcp;
-use super::catalogue::{Catalogue, Definition, JOINT, Server, ServerName};
+use super::catalogue::{Catalogue, Definition, JOINT, Pass, Server, ServerName};
 use super::front::{Answering, Scope, no_such_server};
 use super::gated::{Gated, What};
+use super::listings::{Listed, name_in, uri_in};
 use super::patience::Client;
 use super::told::AWAIT_TOOL;
 use super::upstream::Freshness;
-use super::wire::{Call, Era, LEGACY, META, MODERN, RpcError, TASKS, complete, spoken};
+use super::wire::{Call, Era, LEGACY, META, MODERN, RpcError, TASKS, complete, private, spoken};
 
 /// How a caller names its reasons, beside the protocol.
 const META_JUSTIFICATION: &str = "dev.placet/justification";
@@ -39,8 +40,14 @@ impl Mcp {
                 ("ping", Era::Legacy) => Ok("{}".to_owned()),
                 ("tools/list", _) => mcp.list_tools(&client, version.as_deref(), &scope).await,
                 ("tools/call", _) => mcp.tools_call(&client, &scope, call).await,
+                ("resources/read" | "prompts/get" | "completion/complete", _) => {
+                    mcp.method(&client, &scope, call).await
+                }
                 (method, _) if method.starts_with("tasks/") => mcp.tasks(&client, &call).await,
-                (method, _) => Err(RpcError::no_such_method(method)),
+                (method, _) => match Listed::by(method) {
+                    Some(listed) => mcp.list(&client, &scope, listed).await,
+                    None => Err(RpcError::no_such_method(method)),
+                },
             }?;
             Ok(if client.is_modern() { complete(result) } else { result })
         })
@@ -49,7 +56,7 @@ impl Mcp {
     async fn initialize(&self, scope: &Scope, call: &Call) -> Result<String, RpcError> {
         let spoken = spoken(call);
         let catalogue = self.catalogue().await?;
-        let mut capabilities = vec![("tools", nothing())];
+        let mut capabilities = capabilities(&catalogue, scope)?;
         if spoken == WITH_TASKS {
             let requests = Value::object([("tools", Value::object([("call", nothing())]))]);
             let tasks = [("list", nothing()), ("cancel", nothing()), ("requests", requests)];
@@ -66,11 +73,12 @@ impl Mcp {
 
     async fn discover(&self, scope: &Scope) -> Result<String, RpcError> {
         let catalogue = self.catalogue().await?;
-        let extensions = Value::object([(TASKS, nothing())]);
+        let mut capabilities = capabilities(&catalogue, scope)?;
+        capabilities.push(("extensions", Value::object([(TASKS, nothing())])));
         let versions = std::iter::once(MODERN).chain(LEGACY).map(Value::string).collect();
         let mut members = vec![
             ("supportedVersions", Value::Array(versions)),
-            ("capabilities", Value::object([("tools", nothing()), ("extensions", extensions)])),
+            ("capabilities", Value::object(capabilities)),
             ("serverInfo", server_info()),
             ("ttlMs", Value::integer(0)),
             ("cacheScope", Value::string("private")),
@@ -140,38 +148,75 @@ impl Mcp {
             Some(arguments @ Value::Object(_)) => arguments.clone(),
             Some(_) => return Err(RpcError::bad_params("arguments must be an object")),
         };
-        let waits = waits(client, &call)?;
+        let waits = waits(client, &call, &["name", "arguments"])?;
         if named == AWAIT_TOOL {
             return Ok(self.await_approval(client, &arguments).await?.into_tool_result());
         }
-        let unknown =
-            || RpcError::bad_params(format!("there is no tool {}", placet_core::text::visible(named)));
-        let (server, tool) = match scope {
-            Scope::One(server) => (server.clone(), named.to_owned()),
-            Scope::All => {
-                let (server, tool) = named.split_once(JOINT).ok_or_else(unknown)?;
-                (ServerName::parse(server).ok_or_else(unknown)?, tool.to_owned())
-            }
-        };
-        let said = |name: &str| match call.meta(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(RpcError::bad_params(format!("_meta: {name} must be a string"))),
-        };
-        let call = Gated {
-            server,
-            what: What::Tool { name: tool, arguments },
-            justification: said(META_JUSTIFICATION)?,
-            on_behalf_of: said(META_ON_BEHALF_OF)?,
-            idempotency_key: said(META_KEY)?,
-        };
+        let (server, name) = name_in(scope, named).ok_or_else(|| {
+            RpcError::bad_params(format!("there is no tool {}", placet_core::text::visible(named)))
+        })?;
+        let gated = gated(server, What::Tool { name, arguments }, &call)?;
         let told = match waits {
-            Waits::Itself => self.call_tool(client, call).await,
-            Waits::AsTask => self.call_tool_as_task(client, call).await,
-            Waits::Again(state) => self.resume(client, &call, &state).await,
+            Waits::Itself => self.ask(client, gated).await,
+            Waits::AsTask => self.call_tool_as_task(client, gated).await,
+            Waits::Again(state) => self.resume(client, &gated, &state).await,
         };
         Ok(told?.into_tool_result())
     }
+
+    /// Another call that carries something to a server. Words of ours are errors here: what these calls result in has no
+    /// room for them.
+    async fn method(&self, client: &Client, scope: &Scope, call: Call) -> Result<String, RpcError> {
+        let known: &[&str] = match call.method.as_str() {
+            "resources/read" => &["uri"],
+            "prompts/get" => &["name", "arguments"],
+            _ => &["ref", "argument", "context"],
+        };
+        let waits = waits(client, &call, known)?;
+        let mut params: BTreeMap<String, Value> = call.params.clone();
+        params.retain(|name, _| known.contains(&name.as_str()));
+        let server = owner(scope, &mut params)
+            .ok_or_else(|| RpcError::bad_params("it names nothing that a server here offers"))?;
+        let what = What::Method { method: call.method.clone(), params: Value::Object(params) };
+        let gated = gated(server, what, &call)?;
+        let told = match waits {
+            Waits::Again(state) => self.resume(client, &gated, &state).await,
+            Waits::Itself | Waits::AsTask => self.ask(client, gated).await,
+        };
+        let result = told?.into_answer()?;
+        Ok(if client.is_modern() && call.method == "resources/read" { private(&result) } else { result })
+    }
+}
+
+/// Whose it is that a call names; it is named from here on as its server names it.
+fn owner(scope: &Scope, params: &mut BTreeMap<String, Value>) -> Option<ServerName> {
+    if let Some(Value::Object(reference)) = params.get_mut("ref") {
+        return owner(scope, reference);
+    }
+    for (member, find) in [("uri", uri_in as fn(&Scope, &str) -> _), ("name", name_in)] {
+        if let Some(Value::String(named)) = params.get_mut(member) {
+            let (server, own): (ServerName, String) = find(scope, named)?;
+            *named = own;
+            return Some(server);
+        }
+    }
+    None
+}
+
+/// A call with what its caller says beside it.
+fn gated(server: ServerName, what: What, call: &Call) -> Result<Gated, RpcError> {
+    let said = |name: &str| match call.meta(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(RpcError::bad_params(format!("_meta: {name} must be a string"))),
+    };
+    Ok(Gated {
+        server,
+        what,
+        justification: said(META_JUSTIFICATION)?,
+        on_behalf_of: said(META_ON_BEHALF_OF)?,
+        idempotency_key: said(META_KEY)?,
+    })
 }
 
 /// What a call says about how its client waits.
@@ -184,15 +229,16 @@ enum Waits {
     Again(String),
 }
 
-/// Reads what a call has beside name and arguments. What would be dropped on the way is refused.
-fn waits(client: &Client, call: &Call) -> Result<Waits, RpcError> {
+/// Reads what a call has beside what is known to travel on. What would be dropped on the way is refused.
+fn waits(client: &Client, call: &Call, known: &[&str]) -> Result<Waits, RpcError> {
     let mut waits = Waits::Itself;
-    for (name, value) in &call.params {
+    let is_tool = call.method == "tools/call";
+    for (name, value) in call.params.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
         match (name.as_str(), client.era, value) {
-            ("name" | "arguments" | META, _, _) => {}
-            ("task", Era::Legacy, Value::Object(_)) => waits = Waits::AsTask,
+            (META, _, _) => {}
+            ("task", Era::Legacy, Value::Object(_)) if is_tool => waits = Waits::AsTask,
             // The newest revision has other tasks, and says to overlook these.
-            ("task", Era::Modern, _) => {}
+            ("task", Era::Modern, _) if is_tool => {}
             ("requestState", Era::Modern, Value::String(state)) => waits = Waits::Again(state.clone()),
             // placet asked for nothing, so nothing that is said here can answer it.
             ("inputResponses", Era::Modern, Value::Object(responses)) if responses.is_empty() => {}
@@ -218,7 +264,20 @@ fn nothing() -> Value {
     Value::object::<String>([])
 }
 
-fn in_scope<'c>(catalogue: &'c Catalogue, scope: &Scope) -> Result<Vec<&'c Server>, RpcError> {
+/// What there is to be asked for, beside tasks.
+fn capabilities(catalogue: &Catalogue, scope: &Scope) -> Result<Vec<(&'static str, Value)>, RpcError> {
+    let passes: BTreeSet<Pass> =
+        in_scope(catalogue, scope)?.into_iter().flat_map(|server| server.passes.iter().copied()).collect();
+    let named = |pass: Pass| match pass {
+        Pass::Resources => ("resources", nothing()),
+        Pass::Prompts => ("prompts", nothing()),
+        Pass::Completions => ("completions", nothing()),
+    };
+    Ok(std::iter::once(("tools", nothing())).chain(passes.into_iter().map(named)).collect())
+}
+
+/// The servers that a path speaks of.
+pub(super) fn in_scope<'c>(catalogue: &'c Catalogue, scope: &Scope) -> Result<Vec<&'c Server>, RpcError> {
     match scope {
         Scope::All => Ok(catalogue.servers().collect()),
         Scope::One(name) => Ok(vec![catalogue.server(name).ok_or_else(no_such_server)?]),

@@ -18,6 +18,7 @@ pub mod events;
 mod front;
 mod gated;
 mod ladder;
+mod listings;
 mod methods;
 mod operators;
 mod patience;

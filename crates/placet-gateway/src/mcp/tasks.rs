@@ -19,7 +19,7 @@ use super::Mcp;
 use super::call::{OwnError, Request, Settled};
 use super::ladder::caller;
 use super::patience::Client;
-use super::told::pending_text;
+use super::told::{is_tool_call, pending_text};
 use super::wire::{Call, Era, META, RpcError, complete, with_member, with_meta};
 use crate::authority::{AuthorityErrorKind, Shown};
 
@@ -208,7 +208,7 @@ impl Mcp {
         let page = self.0.parts.source.requests(client.principal, before, PAGE).await?;
         let next = page.last().filter(|_| page.len() == PAGE);
         let next = next.map(|last| ("nextCursor", Value::string(last.document.id.clone())));
-        let own = page.iter().filter(|shown| is_task(shown));
+        let own = page.iter().filter(|shown| is_tool_call(&shown.document));
         let tasks = own.map(|shown| Value::object(members(client.era, &shown.document, self.poll_after(), None)));
         let mut answer = vec![("tasks", Value::Array(tasks.collect()))];
         answer.extend(next);
@@ -219,14 +219,9 @@ impl Mcp {
         let id = call.text("taskId").unwrap_or_default();
         let none = || RpcError::bad_params("taskId: no task of yours has this id");
         match self.own_call(caller(client), id).await {
-            Ok(shown) if is_task(&shown) => Ok(shown),
+            Ok(shown) if is_tool_call(&shown.document) => Ok(shown),
             Ok(_) | Err(OwnError::None) => Err(none()),
             Err(OwnError::Refused(error)) => Err(error.into()),
         }
     }
-}
-
-/// Whether a request is a call of a tool.
-fn is_task(shown: &Shown) -> bool {
-    shown.document.pep == placet_core::action::PepKind::Mcp.as_str()
 }

@@ -4,6 +4,7 @@ use placet_api::request::{RequestDocument, Status};
 use placet_core::c14n::Value;
 use placet_core::text::visible;
 
+use super::gated::Reviewed;
 use super::wire::RpcError;
 use crate::authority::{AuthorityError, AuthorityErrorKind};
 
@@ -51,6 +52,14 @@ impl Told {
         members.extend(about.map(|about| ("_meta", about)));
         Value::object(members).canonical()
     }
+
+    /// As the answer to a call whose result has no room for words.
+    pub(super) fn into_answer(self) -> Result<String, RpcError> {
+        match self {
+            Told::Result(json) => Ok(json),
+            Told::Words(Words { text, about, .. }) => Err(RpcError::words(text, about)),
+        }
+    }
 }
 
 /// A no.
@@ -88,21 +97,38 @@ pub(super) fn pending_text(document: &RequestDocument) -> String {
         _ => "It is being carried out",
     };
     let not_yet = if document.status == Status::Pending { "NOT EXECUTED. " } else { "" };
+    let how = match is_tool_call(document) {
+        true => {
+            format!("call {AWAIT_TOOL} with {{\"approval_id\":\"{}\"}}, or repeat this exact call", document.id)
+        }
+        false => "repeat this exact call".to_owned(),
+    };
     format!(
-        "{not_yet}{state}: {} (code {}, until {until}). To get the outcome, call {AWAIT_TOOL} with {{\"approval_id\":\"{}\"}}, or repeat this exact call. \
+        "{not_yet}{state}: {} (code {}, until {until}). To get the outcome, {how}. \
          Do not try to reach the same end in another way.",
         what(document),
         document.short_code,
-        document.id,
     )
+}
+
+/// Whether a request is a call of a tool.
+pub(super) fn is_tool_call(document: &RequestDocument) -> bool {
+    Reviewed::of(&document.canonical).is_ok_and(|reviewed| reviewed.what.is_tool())
 }
 
 /// It was carried out before, and what came out of it is not there any more.
 pub(super) fn forgotten(document: &RequestDocument) -> Told {
+    let summary = document.outcome.as_ref().map(|outcome| format!(": {}", visible(&outcome.summary)));
     failure(&format!(
-        "This call was carried out before ({}), and its result is not kept any more. It was not carried out again.",
-        document.status.as_str()
+        "This call was carried out before ({}{}), and its result is not kept. It was not carried out again.",
+        document.status.as_str(),
+        summary.unwrap_or_default()
     ))
+}
+
+/// It waits by the call itself, not by the tool for that.
+pub(super) fn no_tool_call(document: &RequestDocument) -> Told {
+    failure(&format!("{} is no call of a tool. To get its outcome, make that exact call again.", what(document)))
 }
 
 /// Somebody or something said no.

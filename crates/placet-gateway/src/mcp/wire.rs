@@ -114,6 +114,12 @@ impl RpcError {
         Self::new(-32020, StatusCode::BAD_REQUEST, message)
     }
 
+    /// Words for whoever called, where a result has no room for them.
+    pub(super) fn words(text: String, data: Option<Value>) -> Self {
+        // Outside the range that JSON-RPC and the protocol keep for themselves.
+        RpcError { data, ..Self::new(-31000, StatusCode::OK, text) }
+    }
+
     /// The session that a call names is none of its caller's.
     pub(super) fn no_such_session() -> Self {
         let message = "there is no such session here: begin again with initialize";
@@ -267,6 +273,18 @@ pub(super) fn with_member(object: &str, name: &str, value: &str) -> String {
     let rest = object.trim_start().strip_prefix('{').unwrap_or("}");
     let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
     format!("{{{}:{value}{comma}{rest}", Value::string(name).canonical())
+}
+
+/// A result that nobody else may keep, as the newest revision says it. A server knows nothing of who may see it here.
+pub(super) fn private(result: &str) -> String {
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(result) else {
+        return result.to_owned();
+    };
+    for (name, value) in [("ttlMs", "0"), ("cacheScope", "\"private\"")] {
+        let value = RawValue::from_string(value.to_owned());
+        members.extend(value.ok().map(|value| (name.to_owned(), value)));
+    }
+    serde_json::to_string(&members).unwrap_or_else(|_| result.to_owned())
 }
 
 /// A result with one more member of its `_meta`. What is in it stays as it is.

@@ -360,3 +360,51 @@ fn tool_rules_that_could_not_hold_are_refused() {
         assert!(found.iter().any(|f| f.message.contains(says)), "{to}: {found:#?}");
     }
 }
+
+#[test]
+fn what_a_server_is_asked_beside_its_tools_is_an_action_of_its_own() {
+    let bundle = bundle(&[]);
+    let map = |json: &str| bundle.map_intercepted(PepKind::Mcp, &Value::parse(json.as_bytes()).unwrap());
+    for (call, action, resource, facts) in [
+        (
+            r#"{"server":"notes","method":"resources/read","params":{"uri":"note:///1"}}"#,
+            "mcp.read",
+            r#"McpResource::"notes/note:///1""#,
+            vec![("server", "notes"), ("uri", "note:///1")],
+        ),
+        (
+            r#"{"server":"notes","method":"prompts/get","params":{"name":"greet","arguments":{"who":"Ada"}}}"#,
+            "mcp.prompt",
+            r#"McpPrompt::"notes/greet""#,
+            vec![("prompt", "greet"), ("server", "notes")],
+        ),
+        (
+            r#"{"server":"notes","method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"greet"}}}"#,
+            "mcp.complete",
+            r#"McpPrompt::"notes/greet""#,
+            vec![("server", "notes")],
+        ),
+        (
+            r#"{"server":"notes","method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"note:///{n}"}}}"#,
+            "mcp.complete",
+            r#"McpResource::"notes/note:///{n}""#,
+            vec![("server", "notes")],
+        ),
+    ] {
+        let mapped = map(call).unwrap();
+        assert_eq!((mapped.action.as_str(), mapped.resource.visible().as_str()), (action, resource));
+        let facts = facts.into_iter().map(|(name, text)| (name.to_owned(), Fact::Text(text.to_owned())));
+        assert_eq!(mapped.facts.known, facts.collect());
+    }
+    for call in [
+        r#"{"server":"notes","method":"resources/subscribe","params":{"uri":"note:///1"}}"#,
+        r#"{"server":"notes","method":"resources/read","params":{}}"#,
+        r#"{"server":"notes","method":"resources/read","params":{"uri":1}}"#,
+        r#"{"server":"notes","method":"resources/read"}"#,
+        r#"{"server":"notes","method":1,"params":{"uri":"note:///1"}}"#,
+        r#"{"method":"resources/read","params":{"uri":"note:///1"}}"#,
+        r#"{"server":"notes","method":"completion/complete","params":{"ref":{"type":"ref/tool","name":"x"}}}"#,
+    ] {
+        assert!(matches!(map(call), Err(MapRefusal::Shape(_))), "{call}");
+    }
+}

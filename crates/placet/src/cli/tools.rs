@@ -101,11 +101,26 @@ pub(crate) struct NewServer {
     /// The operating system user that it runs as; placet's own if left out, which is worth less
     #[arg(long, value_name = "USER")]
     pub(crate) run_as: Option<String>,
+    /// What of it is passed on beside its tools, as it is and unread: resources, prompts, completions
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub(crate) pass: Vec<Passed>,
     #[command(flatten)]
     pub(crate) change: Change,
     /// The program that serves, and its arguments
     #[arg(last = true, required_unless_present = "url")]
     pub(crate) command: Vec<String>,
+}
+
+/// What a server may offer beside tools.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Passed {
+    /// Its resources and their templates
+    Resources,
+    /// Its prompts
+    Prompts,
+    /// Completions of the arguments of both
+    Completions,
 }
 
 /// How a change of the policy is made.

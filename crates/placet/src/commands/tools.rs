@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::policy::activate_directory;
 use super::{block_on, on_socket};
 use crate::admin::Admin;
-use crate::cli::tools::{Change, Client, Hold, Mcp, NewServer};
+use crate::cli::tools::{Change, Client, Hold, Mcp, NewServer, Passed};
 use crate::config::{self, ConfigArgs};
 use crate::credentials;
 use crate::exit::{Exit, Failure};
@@ -53,6 +53,8 @@ struct Written {
     run_as: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     danger_same_user: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pass: Vec<Passed>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     environment: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -80,6 +82,7 @@ fn add(new: NewServer, config: &ConfigArgs, output: Output) -> Result<Exit, Fail
         url: new.url,
         run_as: new.run_as,
         danger_same_user: same_user,
+        pass: new.pass,
         environment: pairs("--env", &new.environment)?,
         secrets: pairs("--secret", &new.secrets)?,
         headers: pairs("--header", &new.headers)?

@@ -30,6 +30,7 @@ mod http;
 mod operators;
 mod policy;
 mod proof;
+mod reading;
 mod recording;
 mod requests;
 mod restart;

@@ -31,8 +31,10 @@ def tool(name, description, **properties):
 
 def tools():
     described = told("description") or "Says it back."
+    echo = tool("echo", described, text={"type": "string"}, number={"type": "number"})
+    echo["annotations"] = {"readOnlyHint": True}
     listed = [
-        tool("echo", described, text={"type": "string"}, number={"type": "number"}),
+        echo,
         tool("leak", "Tells what it knows."),
         tool("die", "Ends before it answers."),
         tool("big", "Answers at length.", size={"type": "integer"}),
@@ -67,6 +69,34 @@ def call(id, params):
     return text(json.dumps(arguments))
 
 
+def note(method, params):
+    with open(os.path.join(HOME, "calls"), "a") as file:
+        file.write(json.dumps([method, params]) + "\n")
+
+
+def beside_tools(method, params):
+    """Resources, prompts and completions."""
+    if method == "resources/list":
+        page = 2 if params.get("cursor") == "2" else 1
+        uri = "note:///%d" % page
+        return {"resources": [{"uri": uri, "name": "note", "x-vendor": 1.0}], **({"nextCursor": "2"} if page == 1 else {})}
+    if method == "resources/templates/list":
+        return {"resourceTemplates": [{"uriTemplate": "note:///{n}", "name": "notes"}]}
+    if method == "prompts/list":
+        return {"prompts": [{"name": "greet", "arguments": [{"name": "who"}]}]}
+    note(method, params)
+    if method == "resources/read":
+        if params["uri"] == "note:///secret":
+            return {"contents": [{"uri": params["uri"], "text": os.environ["SHOP_PASSWORD"]}]}
+        return {"contents": [{"uri": params["uri"], "text": "read", "x-vendor": 1.0}]}
+    if method == "prompts/get":
+        text = "Hello " + params.get("arguments", {}).get("who", "")
+        return {"messages": [{"role": "user", "content": {"type": "text", "text": text}}]}
+    if method == "completion/complete":
+        return {"completion": {"values": [params["argument"]["value"] + "a"]}}
+    return None
+
+
 def main():
     sys.stdout.write("a banner that is no message\n")
     with open(os.path.join(HOME, "environment"), "w") as file:
@@ -83,6 +113,8 @@ def main():
             say({"jsonrpc": "2.0", "id": id, "result": {"tools": tools()}})
         elif method == "tools/call":
             say({"jsonrpc": "2.0", "id": id, "result": call(id, message["params"])})
+        elif id is not None and (beside := beside_tools(method, message.get("params", {}))) is not None:
+            say({"jsonrpc": "2.0", "id": id, "result": beside})
         elif id is not None:
             say({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}})
 

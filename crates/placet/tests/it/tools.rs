@@ -23,23 +23,19 @@ impl Bench {
     }
 
     pub(crate) fn holding(hold: &str) -> Self {
+        Self::with(hold, &[])
+    }
+
+    /// Added with these flags.
+    pub(crate) fn with(hold: &str, flags: &[&str]) -> Self {
         let placet = Options::default().env("PLACET__MCP__HOLD", hold).start();
         let home = placet.space().join("server");
         fs::create_dir(&home).unwrap();
         placet.cli(["secret", "set", "shop"]).stdin(PASSWORD).succeeds();
         let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/server.py");
-        let add = [
-            "mcp",
-            "add",
-            "fixture",
-            "--yes",
-            "--secret",
-            "SHOP_PASSWORD=shop",
-            "--",
-            "/usr/bin/env",
-            "python3",
-        ];
-        placet.cli(add).arg(server).arg(&home).succeeds();
+        let add = ["mcp", "add", "fixture", "--yes", "--secret", "SHOP_PASSWORD=shop"];
+        let command = ["--", "/usr/bin/env", "python3", server];
+        placet.cli(add).args(flags).args(command).arg(&home).succeeds();
         let bench = Bench { placet, home };
         bench.accept();
         bench
@@ -396,6 +392,49 @@ fn what_the_wire_does_not_allow_is_refused() {
 }
 
 #[test]
+fn clients_find_out_which_tokens_open_the_door_and_browsers_find_nothing() {
+    let bench = Bench::start();
+    let url = &bench.placet.ready.agents;
+    let anybody = bench.placet.agents().bearer(None);
+    for path in ["/mcp", "/mcp/fixture", "/mcp/nothing"] {
+        let metadata = format!("/.well-known/oauth-protected-resource{path}");
+        let refused = anybody.post_raw(path, "{}");
+        refused.problem(401, "unauthenticated");
+        let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+        assert_eq!(
+            challenge,
+            format!("Bearer realm=\"placet agents\", resource_metadata=\"{url}{metadata}\"")
+        );
+        let wrong = anybody.clone().bearer(Some("placet_agent_wrong")).post_raw(path, "{}");
+        assert_eq!(wrong.headers["www-authenticate"], challenge);
+        // Whether there is such a server is nobody's to know.
+        let found = anybody.get(&metadata).expect(200).json();
+        assert_eq!(found["resource"], format!("{url}{path}"));
+        assert_eq!(found["bearer_methods_supported"], json!(["header"]));
+        assert!(found.get("authorization_servers").is_none(), "placet gives out none but its own");
+    }
+    assert_eq!(
+        anybody.get("/.well-known/oauth-protected-resource").expect(200).json()["resource"],
+        format!("{url}/mcp")
+    );
+    for none in ["/v1/requests", "/mcp/a/b", "/mcp/%22", "/other"] {
+        anybody.get(&format!("/.well-known/oauth-protected-resource{none}")).problem(404, "not_found");
+    }
+    let other = anybody.get("/v1/requests").expect(401);
+    assert_eq!(other.headers["www-authenticate"], "Bearer realm=\"placet agents\"");
+    // A page that a browser was led to, and a name that was made to lead here.
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    for (header, value, status, code) in [
+        ("origin", "https://evil.example", 403, "foreign_origin"),
+        ("origin", "null", 403, "foreign_origin"),
+        ("host", "evil.example", 421, "other_host"),
+    ] {
+        bench.door().header(header, value).post_raw("/mcp/fixture", ping).problem(status, code);
+    }
+    bench.door().header("origin", url).post_raw("/mcp/fixture", ping).expect(200);
+}
+
+#[test]
 fn both_families_of_clients_are_served() {
     let bench = Bench::start();
     let legacy = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
@@ -424,6 +463,44 @@ fn both_families_of_clients_are_served() {
     bench.approve(&id);
     let told = result(&modern("tools/call", Some("echo")).post("/mcp/fixture", &body).expect(200));
     assert_eq!((text(&told), &told["resultType"]), (r#"{"text": "new"}"#, &json!("complete")));
+}
+
+#[test]
+fn a_review_says_what_is_different_from_the_last_one_and_which_tool_it_is() {
+    let bench = Bench::start();
+    bench.tell("description", "Says it back.\u{202e} Harmless.");
+    bench.accept();
+    let session = bench.placet.session_of("Ada");
+    let first = pending(&bench.call("echo", r#"{"text":"a","number":1}"#));
+    let review = session.review(&first);
+    assert!(review.get("compared").is_none(), "there was none before");
+    let tool = &review["tool"];
+    assert_eq!(tool["accepted"], true);
+    assert_eq!(tool["description"], "Says it back.\\u{202e} Harmless.", "what hides or reorders is shown");
+    assert_eq!(tool["instructions"], "Echo is harmless.");
+    assert!(tool["definition"].as_str().unwrap().contains(r#""x-vendor":{"kept":1.0}"#));
+    // What a server claims about itself is shown as that, and asked about all the same.
+    assert_eq!(tool["hints"], json!([{"name": "readOnlyHint", "value": "true"}]));
+    bench.approve(&first);
+    bench.wait_for(&first);
+    // One that was denied is no measure, and neither is another tool or another agent.
+    let denied = pending(&bench.call("echo", r#"{"text":"denied"}"#));
+    session.cast(&denied, &session.ballot(&denied, "deny")).expect(200);
+    bench.approve(&pending(&bench.call("big", r#"{"size":1}"#)));
+    let second = pending(&bench.call("echo", r#"{"text":"b\u200b","number":1}"#));
+    let compared = session.review(&second)["compared"].clone();
+    assert_eq!(compared["request"], first);
+    let changes = json!([{"path": "arguments.text", "was": "a", "now": "b\\u{200b}"}]);
+    assert_eq!(compared["changes"], changes);
+    let page = session.door.get(&format!("/r/{second}")).expect(200).text();
+    assert!(page.contains("<del><code>a</code></del> <ins><code>b\\u{200b}</code></ins>"), "{page}");
+    assert!(page.contains("The server's words, as an operator accepted them"), "{page}");
+    // A definition that is not accepted any more is not shown in its place.
+    bench.tell("description", "Says something else.");
+    bench.accept();
+    assert_eq!(session.review(&second)["tool"], json!({"accepted": false}));
+    let page = session.door.get(&format!("/r/{second}")).expect(200).text();
+    assert!(page.contains("not accepted any more") && !page.contains("Says something else."), "{page}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
 
 /// How long opening a connection and listing tools may take.
-const SETUP_MAX: Duration = Duration::from_secs(30);
+pub(super) const SETUP_MAX: Duration = Duration::from_secs(30);
 /// A list of tools is read anew after this long, also without a word of the server.
 const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 /// How many pages a list of tools may have.

@@ -1,0 +1,213 @@
+//! Lists of what a server offers beside its tools: resources, their templates, and prompts.
+//!
+//! They are passed on as the server wrote them, for servers whose file says so (`pass`); nobody has read them before. What
+//! they name is asked for by calls that are gated. Where the lists of all servers are one, names say whose they are:
+//! `files__review` for a prompt, `files+file:///srv/data` for a resource.
+
+use std::collections::BTreeMap;
+
+use placet_core::c14n::Value;
+use serde_json::value::RawValue;
+
+use super::Mcp;
+use super::catalogue::{JOINT, Pass, Server, ServerName};
+use super::front::Scope;
+use super::methods::in_scope;
+use super::patience::Client;
+use super::upstream::{CallError, Session};
+use super::wire::RpcError;
+
+/// How many pages a server's list may have.
+const PAGES_MAX: usize = 32;
+/// How many bytes all that is listed may have.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A kind of list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    Resources,
+    Templates,
+    Prompts,
+}
+
+impl Listed {
+    /// The one that a method asks for.
+    pub(super) fn by(method: &str) -> Option<Self> {
+        match method {
+            "resources/list" => Some(Listed::Resources),
+            "resources/templates/list" => Some(Listed::Templates),
+            "prompts/list" => Some(Listed::Prompts),
+            _ => None,
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Listed::Resources => "resources/list",
+            Listed::Templates => "resources/templates/list",
+            Listed::Prompts => "prompts/list",
+        }
+    }
+
+    fn member(self) -> &'static str {
+        match self {
+            Listed::Resources => "resources",
+            Listed::Templates => "resourceTemplates",
+            Listed::Prompts => "prompts",
+        }
+    }
+
+    fn pass(self) -> Pass {
+        match self {
+            Listed::Resources | Listed::Templates => Pass::Resources,
+            Listed::Prompts => Pass::Prompts,
+        }
+    }
+
+    /// An item under a name that says whose it is. One that cannot have such a name is left out.
+    fn of_server(self, server: &ServerName, item: &RawValue) -> Option<String> {
+        let Value::Object(mut members) = Value::parse(item.get().as_bytes()).ok()? else { return None };
+        let name = match self {
+            Listed::Resources => "uri",
+            Listed::Templates => "uriTemplate",
+            Listed::Prompts => "name",
+        };
+        let named = members.get(name)?.as_str()?;
+        let named = match self {
+            Listed::Resources | Listed::Templates => uri_of(server, named),
+            Listed::Prompts => format!("{server}{JOINT}{named}"),
+        };
+        members.insert(name.to_owned(), Value::String(named));
+        Some(Value::Object(members).canonical())
+    }
+}
+
+/// A resource's address where those of all servers are offered: a scheme has no `_`, a server's name no `.`.
+fn uri_of(server: &ServerName, uri: &str) -> String {
+    format!("{}+{uri}", server.as_str().replace('_', "."))
+}
+
+/// Whose resource an address names, and by which address its server knows it.
+pub(super) fn uri_in(scope: &Scope, uri: &str) -> Option<(ServerName, String)> {
+    match scope {
+        Scope::One(server) => Some((server.clone(), uri.to_owned())),
+        Scope::All => {
+            let (server, uri) = uri.split_once('+')?;
+            Some((ServerName::parse(&server.replace('.', "_"))?, uri.to_owned()))
+        }
+    }
+}
+
+/// Whose prompt or tool a name names, and by which name its server knows it.
+pub(super) fn name_in(scope: &Scope, name: &str) -> Option<(ServerName, String)> {
+    match scope {
+        Scope::One(server) => Some((server.clone(), name.to_owned())),
+        Scope::All => {
+            let (server, name) = name.split_once(JOINT)?;
+            Some((ServerName::parse(server)?, name.to_owned()))
+        }
+    }
+}
+
+impl Mcp {
+    /// A list of all servers in this scope, whole.
+    pub(super) async fn list(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        listed: Listed,
+    ) -> Result<String, RpcError> {
+        let catalogue = self.catalogue().await?;
+        let servers = in_scope(&catalogue, scope)?;
+        let passing: Vec<&Server> =
+            servers.into_iter().filter(|server| server.passes.contains(&listed.pass())).collect();
+        if passing.is_empty() {
+            return Err(RpcError::no_such_method(listed.method()));
+        }
+        let mut items = Vec::new();
+        for server in passing {
+            // A server that cannot be reached offers nothing that could be asked for.
+            let Ok(session) = self.session(server).await else { continue };
+            let Ok(found) = items_of(&session, listed).await else { continue };
+            items.extend(found.iter().filter_map(|item| match scope {
+                Scope::One(_) => Some(item.get().to_owned()),
+                Scope::All => listed.of_server(&server.name, item),
+            }));
+        }
+        if items.iter().map(String::len).sum::<usize>() > BYTES_MAX {
+            return Err(RpcError::internal("the list has more than 4 MiB"));
+        }
+        let fresh = if client.is_modern() { ",\"ttlMs\":0,\"cacheScope\":\"private\"" } else { "" };
+        Ok(format!("{{\"{}\":[{}]{fresh}}}", listed.member(), items.join(",")))
+    }
+}
+
+async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Box<RawValue>>, CallError> {
+    let unlike = |what: &str| CallError::Refused(format!("its list {what}"));
+    let (mut items, mut cursor, mut bytes) = (Vec::new(), None, 0);
+    for _ in 0..PAGES_MAX {
+        let params = Value::object(cursor.take().map(|cursor| ("cursor", Value::String(cursor))));
+        let page = session.ask(listed.method(), params, super::upstream::SETUP_MAX).await?;
+        bytes += page.get().len();
+        if bytes > BYTES_MAX {
+            return Err(unlike("has more than 4 MiB"));
+        }
+        if session.leaks(page.get()) {
+            return Err(unlike("contains a secret that placet holds"));
+        }
+        let (found, next) = page_of(&page, listed).ok_or_else(|| unlike("is none"))?;
+        items.extend(found);
+        match next.filter(|next| !next.is_empty()) {
+            Some(next) => cursor = Some(next),
+            None => return Ok(items),
+        }
+    }
+    Err(unlike("has too many pages"))
+}
+
+/// The items of a page as they were written, and where it goes on.
+fn page_of(page: &RawValue, listed: Listed) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(page.get()).ok()?;
+    let items = serde_json::from_str(members.get(listed.member())?.get()).ok()?;
+    let next = members.get("nextCursor").and_then(|next| serde_json::from_str(next.get()).ok());
+    Some((items, next.flatten()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_address_says_whose_it_is_and_leads_back() {
+        let server = ServerName::parse("my_files-2").unwrap();
+        let uri = uri_of(&server, "file:///srv/a+b");
+        assert_eq!(uri, "my.files-2+file:///srv/a+b");
+        assert_eq!(uri_in(&Scope::All, &uri), Some((server.clone(), "file:///srv/a+b".to_owned())));
+        assert_eq!(uri_in(&Scope::One(server.clone()), "x:y"), Some((server.clone(), "x:y".to_owned())));
+        assert_eq!(name_in(&Scope::All, "my_files-2__a__b"), Some((server, "a__b".to_owned())));
+        for none in ["file:///srv/a", "+file:///a", "Files+file:///a", "a b+c:d"] {
+            assert_eq!(uri_in(&Scope::All, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn items_keep_all_but_their_name() {
+        let server = ServerName::parse("files").unwrap();
+        let item = raw(r#"{"uri":"file:///a","name":"a","size":1.50,"x":[]}"#);
+        assert_eq!(
+            Listed::Resources.of_server(&server, &item).unwrap(),
+            r#"{"name":"a","size":1.50,"uri":"files+file:///a","x":[]}"#
+        );
+        for none in [r#"{"name":"a"}"#, r#"{"uri":1}"#, r#"{"uri":"a","uri":"b"}"#, "[]"] {
+            assert_eq!(Listed::Resources.of_server(&server, &raw(none)), None, "{none}");
+        }
+        let page = raw(r#"{"prompts":[ {"name":"a","n":1.0} ],"nextCursor":"2"}"#);
+        let (items, next) = page_of(&page, Listed::Prompts).unwrap();
+        assert_eq!((items[0].get(), next.as_deref()), (r#"{"name":"a","n":1.0}"#, Some("2")));
+        assert!(page_of(&raw(r#"{"prompts":{}}"#), Listed::Prompts).is_none());
+    }
+}

@@ -1,0 +1,168 @@
+//! What agents reach of a server beside its tools: nothing that nobody passed on, and nothing that a guard did not see.
+
+use serde_json::{Value, json};
+
+use crate::tools::{Bench, MODERN, message, result};
+
+const PASS: [&str; 2] = ["--pass", "resources,prompts,completions"];
+
+/// The answer to a call, to one path or the other.
+fn call(bench: &Bench, path: &str, method: &str, params: Value) -> Value {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    message(&bench.door().post(path, &body).expect(200))
+}
+
+/// The id of the request that a call waits for.
+fn waits(answer: &Value) -> String {
+    let error = &answer["error"];
+    assert_eq!(error["code"], -31000, "{answer}");
+    assert!(error["message"].as_str().unwrap().starts_with("NOT EXECUTED. A person has to approve it first"));
+    assert!(error["message"].as_str().unwrap().contains("repeat this exact call"), "{answer}");
+    error["data"]["dev.placet/approval"]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_passed_on_is_listed_as_it_is_written_and_says_whose_it_is() {
+    let bench = Bench::with("1s", &PASS);
+    let one = |method: &str| call(&bench, "/mcp/fixture", method, json!({}))["result"].clone();
+    let all = |method: &str| call(&bench, "/mcp", method, json!({}))["result"].clone();
+    let named = |list: &Value, name: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|item| item[name].as_str().unwrap().to_owned()).collect()
+    };
+    let listed = one("resources/list");
+    assert_eq!(named(&listed["resources"], "uri"), ["note:///1", "note:///2"], "every page of it");
+    assert_eq!(listed["resources"][0]["x-vendor"].to_string(), "1.0");
+    let theirs = all("resources/list");
+    assert_eq!(named(&theirs["resources"], "uri"), ["fixture+note:///1", "fixture+note:///2"]);
+    assert_eq!(named(&one("resources/templates/list")["resourceTemplates"], "uriTemplate"), ["note:///{n}"]);
+    let templates = all("resources/templates/list");
+    assert_eq!(named(&templates["resourceTemplates"], "uriTemplate"), ["fixture+note:///{n}"]);
+    assert_eq!(named(&one("prompts/list")["prompts"], "name"), ["greet"]);
+    assert_eq!(named(&all("prompts/list")["prompts"], "name"), ["fixture__greet"]);
+    let begun = call(&bench, "/mcp", "initialize", json!({"protocolVersion": "2025-06-18"}));
+    let capabilities = json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}});
+    assert_eq!(begun["result"]["capabilities"], capabilities);
+    assert_eq!(bench.calls(), [""; 0]);
+}
+
+#[test]
+fn what_carries_something_to_a_server_waits_for_a_person() {
+    let bench = Bench::with("1s", &PASS);
+    let session = bench.placet.session_of("Ada");
+    let prompt = json!({"ref": {"type": "ref/prompt", "name": "fixture__greet"}, "argument": {"name": "who", "value": "A"}});
+    for (path, method, params, action, resource, expected) in [
+        (
+            "/mcp/fixture",
+            "resources/read",
+            json!({"uri": "note:///1"}),
+            "mcp.read",
+            json!({"type": "McpResource", "id": "fixture/note:///1"}),
+            json!({"contents": [{"uri": "note:///1", "text": "read", "x-vendor": 1.0}]}),
+        ),
+        (
+            "/mcp",
+            "prompts/get",
+            json!({"name": "fixture__greet", "arguments": {"who": "Ada"}}),
+            "mcp.prompt",
+            json!({"type": "McpPrompt", "id": "fixture/greet"}),
+            json!({"messages": [{"role": "user", "content": {"type": "text", "text": "Hello Ada"}}]}),
+        ),
+        (
+            "/mcp",
+            "completion/complete",
+            prompt,
+            "mcp.complete",
+            json!({"type": "McpPrompt", "id": "fixture/greet"}),
+            json!({"completion": {"values": ["Aa"]}}),
+        ),
+    ] {
+        let before = bench.calls().len();
+        let id = waits(&call(&bench, path, method, params.clone()));
+        assert_eq!(waits(&call(&bench, path, method, params.clone())), id, "the same call is the same request");
+        let review = session.review(&id);
+        assert_eq!(
+            (&review["request"]["action"], &review["request"]["resource"]),
+            (&json!(action), &resource)
+        );
+        // The tool for that waits for calls of tools, and carries nothing else out.
+        let waited = bench.wait_for(&id);
+        assert!(waited["isError"] == true && waited.to_string().contains("make that exact call again"));
+        session.approve(&id);
+        assert!(bench.wait_for(&id)["isError"] == true && bench.calls().len() == before);
+        assert_eq!(call(&bench, path, method, params.clone())["result"], expected, "{method}");
+        assert_eq!(call(&bench, path, method, params)["result"], expected, "kept, and not asked again");
+        assert_eq!(bench.calls().len(), before + 1);
+    }
+    // The same prompt with other arguments is another call.
+    let other = call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
+    let id = waits(&other);
+    session.cast(&id, &session.ballot(&id, "deny")).expect(200);
+    let denied = call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
+    assert!(denied["error"]["message"].as_str().unwrap().contains("A person denied it"), "{denied}");
+    // A secret does not leave, and why stands where the result would.
+    let secret = json!({"uri": "note:///secret"});
+    session.approve(&waits(&call(&bench, "/mcp/fixture", "resources/read", secret.clone())));
+    for _ in 0..2 {
+        let withheld = call(&bench, "/mcp/fixture", "resources/read", secret.clone());
+        assert!(withheld["error"]["message"].as_str().unwrap().contains("withheld"), "{withheld}");
+    }
+    assert_eq!(bench.calls().len(), 4);
+}
+
+#[test]
+fn a_modern_client_reads_without_a_connection_and_keeps_it_to_itself() {
+    let bench = Bench::with("1s", &PASS);
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": MODERN });
+    let read = |state: Option<&Value>| {
+        let door = bench.door().header("mcp-protocol-version", MODERN).header("mcp-method", "resources/read");
+        let mut params = json!({"uri": "note:///1", "_meta": meta});
+        params.as_object_mut().unwrap().extend(state.map(|state| ("requestState".to_owned(), state.clone())));
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params});
+        result(&door.header("mcp-name", "note:///1").post("/mcp/fixture", &body).expect(200))
+    };
+    let again = read(None);
+    assert_eq!(again["resultType"], "input_required");
+    let session = bench.placet.session_of("Ada");
+    session.approve(&session.waiting());
+    let told = read(Some(&again["requestState"]));
+    assert_eq!(told["contents"][0]["text"], "read");
+    assert_eq!((&told["cacheScope"], &told["ttlMs"]), (&json!("private"), &json!(0)));
+    assert_eq!(bench.calls().len(), 1);
+}
+
+#[test]
+fn what_nobody_passed_on_is_no_method() {
+    let bench = Bench::with("1s", &["--pass", "prompts"]);
+    for (method, params) in [
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+        ("resources/read", json!({"uri": "note:///1"})),
+        ("completion/complete", json!({"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {}})),
+        ("resources/subscribe", json!({"uri": "note:///1"})),
+        ("resources/unsubscribe", json!({"uri": "note:///1"})),
+        ("logging/setLevel", json!({"level": "debug"})),
+        ("sampling/createMessage", json!({})),
+        ("elicitation/create", json!({})),
+        ("roots/list", json!({})),
+        ("x/anything", json!({})),
+    ] {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let answer = bench.door().post("/mcp/fixture", &body).expect(404).json();
+        assert_eq!(answer["error"]["code"], -32601, "{method}");
+    }
+    for params in [
+        json!({}),
+        json!({"name": 1}),
+        json!({"name": "greet", "extra": 1}),
+        json!({"name": "greet", "task": {}}),
+        json!({"name": "greet", "requestState": "x"}),
+    ] {
+        let answer = call(&bench, "/mcp/fixture", "prompts/get", params.clone());
+        assert_eq!(answer["error"]["code"], -32602, "{params}");
+    }
+    let stranger = call(&bench, "/mcp", "prompts/get", json!({"name": "greet"}));
+    assert_eq!(stranger["error"]["code"], -32602, "nobody's");
+    assert_eq!(bench.calls(), [""; 0]);
+    let add = ["mcp", "add", "other", "--yes", "--pass", "sampling", "--", "true"];
+    bench.placet.cli(add).fails(64, "resources, prompts, completions");
+}
