@@ -8,7 +8,7 @@ use std::time::Duration;
 use placet_core::entry::Kind;
 use placet_core::id::RequestId;
 use placet_core::request::{Request, State};
-use placet_store::{Due, PAGE_MAX, Requires, Transition};
+use placet_store::{Due, PAGE_MAX, Requires, Transition, Write};
 use tokio::sync::{broadcast, watch};
 use tracing::warn;
 
@@ -19,10 +19,17 @@ use crate::{Broker, attempts, drafts, successor};
 const DUE_MAX: usize = PAGE_MAX;
 /// How often deadlines are looked at, whatever else happens.
 const DEADLINE_POLL: Duration = Duration::from_secs(1);
+/// How often what was kept for an hour is looked at.
+const FORGET_POLL: Duration = Duration::from_secs(60);
 impl Broker {
     /// Runs the reconcilers until the signal says stop.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
-        tokio::join!(self.run_hub(stop.clone()), self.run_deadlines(stop.clone()), self.run_publisher(stop));
+        tokio::join!(
+            self.run_hub(stop.clone()),
+            self.run_deadlines(stop.clone()),
+            self.run_forgetting(stop.clone()),
+            self.run_publisher(stop)
+        );
     }
 
     /// Passes the store's changes on to those who wait.
@@ -57,6 +64,24 @@ impl Broker {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
+    }
+
+    async fn run_forgetting(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            if let Err(error) = self.forget_deliveries().await {
+                warn!(error = %error, "what came out of executions could not be forgotten");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FORGET_POLL) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Deletes what came out of executions and was kept for long enough. Where there is nothing, nothing is written.
+    pub async fn forget_deliveries(&self) -> Result<(), CallError> {
+        let writes = vec![Write::ForgetDeliveries];
+        self.commit_once(Transition { writes, ..Transition::default() }).await.map(drop)
     }
 
     /// Ends every review, grant and execution whose time is over. Gives how many.

@@ -141,6 +141,8 @@ pub enum Write {
     },
     /// What came out of an execution, kept for a while for those who come for it.
     Delivery(RequestId, Vec<u8>),
+    /// Every delivery that is older than [`DELIVERY_LIFETIME`] goes.
+    ForgetDeliveries,
     /// A person, new or changed. Moves the directory's epoch.
     Person(Person),
     /// An agent, new or changed. Moves the directory's epoch.

@@ -63,6 +63,7 @@ pub(super) enum Row {
     Card { mac: MacBytes, request: RequestId, sealed: Vec<u8> },
     Recording { execution: ExecutionId, request: RequestId, sealed: Vec<u8> },
     Delivery { request: RequestId, sealed: Vec<u8> },
+    ForgetDeliveries,
 }
 
 pub(super) struct AgentRow {
@@ -263,6 +264,7 @@ impl Preparing<'_> {
                 let sealed = sealer.seal_bytes(self.subjects.of(Some(request)), now, &place, &bytes)?;
                 Row::Delivery { request, sealed }
             }
+            Write::ForgetDeliveries => Row::ForgetDeliveries,
             Write::Person(person) => self.person(&person)?,
             Write::Agent(agent) => Row::Agent(Box::new(self.agent(agent)?)),
             Write::Pep(pep) => Row::Pep(Box::new(self.pep(pep)?)),
@@ -362,7 +364,8 @@ impl Row {
             Row::Key { .. } => 16,
             Row::Card { .. } => 17,
             Row::Recording { .. } => 18,
-            Row::Delivery { .. } => 19,
+            Row::ForgetDeliveries => 19,
+            Row::Delivery { .. } => 20,
         }
     }
 

@@ -37,9 +37,11 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
             let (execution, request) = (execution.as_bytes().as_slice(), request.as_bytes().as_slice());
             execute(db, sql, params![execution, request, sealed]).map(drop)
         }
-        Row::Delivery { request, sealed } => {
+        Row::ForgetDeliveries => {
             let expired = now.as_millis().saturating_sub(DELIVERY_LIFETIME.as_millis() as i64);
-            execute(db, "DELETE FROM delivery WHERE at <= ?1", params![expired])?;
+            execute(db, "DELETE FROM delivery WHERE at <= ?1", params![expired]).map(drop)
+        }
+        Row::Delivery { request, sealed } => {
             let sql = "INSERT INTO delivery (request, at, sealed) VALUES (?1, ?2, ?3)";
             execute(db, sql, params![request.as_bytes().as_slice(), now.as_millis(), sealed]).map(drop)
         }

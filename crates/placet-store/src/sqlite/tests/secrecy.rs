@@ -25,7 +25,8 @@ use crate::keys::{Destroy, Subject};
 use crate::{Commit, EntryFilter, Found, RequestFilter, SearchFilter, Transition, Views, Write};
 
 /// Texts that must stand nowhere in the files.
-const CANARIES: [&str; 14] = [
+const CANARIES: [&str; 15] = [
+    "canary-delivery",
     "canary-justification",
     "canary-argument",
     "canary-environment",
@@ -161,12 +162,31 @@ pub(super) fn everything(space: &Space, request: &Request) -> Transition {
                 request: request.id,
                 bytes: b"canary-recording".to_vec(),
             },
+            Write::Delivery(request.id, b"canary-delivery".to_vec()),
         ],
         entries: vec![
             entry(Draft::new(Kind::RequestReceived).about(request)),
             entry(Draft::new(Kind::PersonAdded)),
         ],
     }
+}
+
+#[tokio::test]
+async fn what_came_out_is_gone_from_the_files_when_its_time_is_over() {
+    let space = Space::new();
+    let store = space.open();
+    store.commit(everything(&space, &request(&space))).await.unwrap();
+    let kept = || {
+        let count = "SELECT count(*) FROM delivery";
+        space.database().query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let forget = || Transition { writes: vec![Write::ForgetDeliveries], ..Transition::default() };
+    store.commit(forget()).await.unwrap();
+    assert_eq!(kept(), 1, "its time is not over");
+    space.clock.advance(crate::DELIVERY_LIFETIME);
+    assert_eq!(kept(), 1, "nobody reads it any more, and it is there");
+    store.commit(forget()).await.unwrap();
+    assert_eq!(kept(), 0);
 }
 
 #[tokio::test]
