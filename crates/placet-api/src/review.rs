@@ -75,6 +75,58 @@ pub struct ReviewDocument {
     /// Why policy decided as it did, oldest first.
     #[serde(default)]
     pub decisions: Vec<DecisionTold>,
+    /// What is different from the last similar call of the same requester that was approved, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<ComparedPart>,
+    /// The definition of the tool that would be called, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<ToolPart>,
+}
+
+/// A call against the last similar one that was approved: of the same tool, the same program, or the same action.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComparedPart {
+    /// Which request it is held against.
+    pub request: String,
+    /// Its code.
+    pub short_code: String,
+    /// When that was asked.
+    #[schema(format = DateTime)]
+    pub asked_at: String,
+    /// What is different in the call; nothing if it is the same.
+    pub changes: Vec<ChangePart>,
+}
+
+/// One part of a call that is different. What cannot be seen stands in it as visible escapes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangePart {
+    /// Where it is.
+    pub path: String,
+    /// What it was; absent if it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
+    /// What it is; absent if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+}
+
+/// A tool of an MCP server as the call is pinned to it. What cannot be seen stands in it as visible escapes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ToolPart {
+    /// Whether the definition is still accepted as it was. If it is not, the call is not carried out.
+    pub accepted: bool,
+    /// What the server says that it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What the server tells models about itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// What the server claims about its effects. Nobody checked it, and policy does not read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<Fact>,
+    /// The whole definition, JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
 }
 
 /// How the caller stands to a review.

@@ -296,7 +296,7 @@ fn shown((name, text): (String, String)) -> (String, String) {
 }
 
 /// Every leaf of a value with its path, `argv[0]` or `options.force`, in order. Nothing is left out.
-fn flattened(value: &Value) -> Vec<(String, String)> {
+pub(crate) fn flattened(value: &Value) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     flatten(value, String::new(), &mut lines);
     lines

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod beside;
 pub mod card;
 pub mod directory;
 mod drafts;

@@ -14,6 +14,7 @@ use placet_core::time::Timestamp;
 use placet_policy::Judgement;
 use placet_store::{EntryFilter, PAGE_MAX, RequestFilter, Requires, StoredEntry, Transition, Write};
 
+use crate::beside::{Compared, PinnedTool, pinned_tool};
 use crate::card::{Card, card};
 use crate::error::{Attempt, CallError, rejected, vote_refused};
 use crate::explain::ToldDecision;
@@ -74,6 +75,10 @@ pub struct Review {
     pub timeline: Vec<StoredEntry>,
     /// Why policy decided as it did, oldest first.
     pub decisions: Vec<ToldDecision>,
+    /// What is different from the last similar call that was approved, if there was one.
+    pub compared: Option<Compared>,
+    /// The definition of the tool that would be called, if it is one.
+    pub tool: Option<PinnedTool>,
 }
 
 /// What a reviewer may do with a review.
@@ -173,6 +178,8 @@ impl Broker {
             card_hash: card.hash(),
             standing: my_standing(&stored.request, reviewer, &snapshot),
             votes: vote_lines(&stored.request, &snapshot),
+            compared: self.compared(&stored.request).await?,
+            tool: pinned_tool(&stored.request.action, &snapshot.bundle),
             seen: self.seen(stored).await?,
             card,
             timeline,

@@ -8,10 +8,11 @@ use placet_api::request::{
     OutcomePart, PrincipalRef, ProgressPart, RecordingPart, RequestDocument, RequirementPart, ReviewPart,
 };
 use placet_api::review::{
-    CardActor, CardDocument, CardGuard, Fact, ReviewDocument, ReviewLine, StandingPart, TimelineLine,
-    VerdictWord, VoteLine,
+    CardActor, CardDocument, CardGuard, ChangePart, ComparedPart, Fact, ReviewDocument, ReviewLine, StandingPart,
+    TimelineLine, ToolPart, VerdictWord, VoteLine,
 };
 use placet_broker::Seen;
+use placet_broker::beside::{Change, Compared, PinnedTool, ToolShown};
 use placet_broker::card::Card;
 use placet_broker::explain::{Told, ToldDecision};
 use placet_broker::review::{MyStanding, Review};
@@ -236,6 +237,36 @@ pub(crate) fn review(app: &App, review: &Review, directory: &Directory) -> Revie
         votes: review.votes.iter().map(vote_line).collect(),
         timeline: timeline_lines(&review.timeline, directory),
         decisions: review.decisions.iter().map(decision_told).collect(),
+        compared: review.compared.as_ref().map(compared),
+        tool: review.tool.as_ref().map(tool),
+    }
+}
+
+fn compared(compared: &Compared) -> ComparedPart {
+    let change = |change: &Change| ChangePart {
+        path: change.path.clone(),
+        was: change.was.clone(),
+        now: change.now.clone(),
+    };
+    ComparedPart {
+        request: compared.with.to_string(),
+        short_code: compared.short_code.to_string(),
+        asked_at: compared.asked_at.to_string(),
+        changes: compared.changes.iter().map(change).collect(),
+    }
+}
+
+fn tool(tool: &PinnedTool) -> ToolPart {
+    let (accepted, shown) = match tool {
+        PinnedTool::Accepted(shown) => (true, shown.clone()),
+        PinnedTool::Gone => (false, ToolShown::default()),
+    };
+    ToolPart {
+        accepted,
+        description: shown.description,
+        instructions: shown.instructions,
+        hints: facts(&shown.hints),
+        definition: accepted.then_some(shown.definition),
     }
 }
 
@@ -291,10 +322,11 @@ fn standing(standing: &MyStanding) -> StandingPart {
     }
 }
 
+fn facts(pairs: &[(String, String)]) -> Vec<Fact> {
+    pairs.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect()
+}
+
 fn card(card: &Card) -> CardDocument {
-    let facts = |pairs: &[(String, String)]| -> Vec<Fact> {
-        pairs.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect()
-    };
     let guards = card.guards.iter().map(|guard| CardGuard {
         id: guard.id.clone(),
         title: guard.title.clone(),

@@ -5,6 +5,7 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use placet_api::policy::{PartTold, PolicyTold};
+use placet_broker::beside::{Compared, PinnedTool, ToolShown};
 use placet_broker::card::Card;
 use placet_broker::explain::ToldDecision;
 use placet_broker::review::{BallotInput, Review, Reviewer, VoteLine};
@@ -44,6 +45,8 @@ struct ReviewPage {
     notice: Option<Notice>,
     arguments_title: &'static str,
     agents_arguments: bool,
+    compared: Option<Compared>,
+    tool: Option<ToolView>,
     outcome: Option<OutcomeView>,
     votes: Vec<VoteView>,
     timeline: Vec<LineView>,
@@ -59,6 +62,12 @@ struct ProgressView {
     title: String,
     so_far: String,
     met: bool,
+}
+
+/// The definition of the tool that would be called.
+struct ToolView {
+    accepted: bool,
+    shown: ToolShown,
 }
 
 struct Notice {
@@ -180,6 +189,8 @@ fn review_page(
         notice,
         arguments_title: if external { "Arguments" } else { "The intercepted call, token for token" },
         agents_arguments: external,
+        compared: review.compared.clone(),
+        tool: review.tool.clone().map(tool_view),
         outcome: outcome(request),
         votes: review.votes.iter().map(vote_view).collect(),
         timeline: lines(&review, directory),
@@ -189,6 +200,13 @@ fn review_page(
         why_no_form: why_no_form(&review),
         resolve_token: resolvable.then(|| reviewer.form_token.clone()),
         card: review.card,
+    }
+}
+
+fn tool_view(tool: PinnedTool) -> ToolView {
+    match tool {
+        PinnedTool::Accepted(shown) => ToolView { accepted: true, shown },
+        PinnedTool::Gone => ToolView { accepted: false, shown: ToolShown::default() },
     }
 }
 

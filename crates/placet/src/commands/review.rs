@@ -165,6 +165,25 @@ fn shown(review: &ReviewDocument) -> String {
             put(if position == 0 { title } else { "" }, &format!("{} = {}", fact.name, fact.value));
         }
     }
+    if let Some(compared) = &review.compared {
+        put("compared", &format!("with {}, the last one like it that was approved", compared.short_code));
+        if compared.changes.is_empty() {
+            put("", "the same call");
+        }
+        for change in &compared.changes {
+            let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "(not there)".to_owned());
+            put("", &format!("{}: {} -> {}", change.path, word(&change.was), word(&change.now)));
+        }
+    }
+    if let Some(tool) = &review.tool {
+        match tool.accepted {
+            true => put("the tool", tool.description.as_deref().unwrap_or("(it says nothing about itself)")),
+            false => put("the tool", "is not accepted any more as it was: this will not be carried out"),
+        }
+        for hint in &tool.hints {
+            put("", &format!("the server claims: {} {}", hint.name, hint.value));
+        }
+    }
     put("they say", card.justification.as_deref().unwrap_or("(nothing)"));
     for guard in &card.guards {
         put("asked by", &format!("{} ({})", guard.title, guard.id));
