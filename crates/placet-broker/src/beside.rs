@@ -154,9 +154,10 @@ pub(crate) fn pinned_tool(action: &ActionRequest, bundle: &Bundle) -> Option<Pin
     let lines = file(".tools.jsonl").unwrap_or_default().lines();
     let accepted = lines.filter_map(|line| Value::parse(line.as_bytes()).ok()).find(named);
     let accepted = accepted.filter(|definition| tool_pin(server, instructions, definition) == pin);
-    Some(accepted.map_or(PinnedTool::Gone, |definition| {
-        PinnedTool::Accepted(shown(&definition, instructions))
-    }))
+    Some(
+        accepted
+            .map_or(PinnedTool::Gone, |definition| PinnedTool::Accepted(shown(&definition, instructions))),
+    )
 }
 
 fn shown(definition: &Value, instructions: Option<&str>) -> ToolShown {

@@ -15,6 +15,7 @@ use crate::backups::Backups;
 use crate::gate::{Gate, PublicUrl};
 use crate::metrics::Metrics;
 use crate::overview::Kept;
+use crate::resource::Resource;
 use crate::seats::Seats;
 
 /// What the doors are made of.
@@ -47,6 +48,8 @@ pub struct App {
     pub(crate) seats: Seats,
     /// The newest overviews.
     pub(crate) overviews: Arc<Kept>,
+    /// Where agents reach the tools of MCP servers, if they do.
+    pub(crate) resource: Option<Arc<Resource>>,
     /// Who takes backups, if anybody does.
     pub(crate) backups: Option<Arc<dyn Backups>>,
     stop: watch::Receiver<bool>,
@@ -77,10 +80,18 @@ impl App {
             metrics: Arc::new(Metrics::new()),
             seats: Seats::default(),
             overviews: Arc::default(),
+            resource: None,
             backups: None,
             stop: parts.stop,
             wrong_door: Arc::new([Mutex::new(None), Mutex::new(None)]),
         }
+    }
+
+    /// It, as a protected resource of OAuth for the tools that agents reach there.
+    #[must_use]
+    pub fn with_resource(mut self, resource: Resource) -> Self {
+        self.resource = Some(Arc::new(resource));
+        self
     }
 
     /// It, with somebody who takes backups when the admin socket asks.

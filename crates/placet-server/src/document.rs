@@ -8,8 +8,8 @@ use placet_api::request::{
     OutcomePart, PrincipalRef, ProgressPart, RecordingPart, RequestDocument, RequirementPart, ReviewPart,
 };
 use placet_api::review::{
-    CardActor, CardDocument, CardGuard, ChangePart, ComparedPart, Fact, ReviewDocument, ReviewLine, StandingPart,
-    TimelineLine, ToolPart, VerdictWord, VoteLine,
+    CardActor, CardDocument, CardGuard, ChangePart, ComparedPart, Fact, ReviewDocument, ReviewLine,
+    StandingPart, TimelineLine, ToolPart, VerdictWord, VoteLine,
 };
 use placet_broker::Seen;
 use placet_broker::beside::{Change, Compared, PinnedTool, ToolShown};

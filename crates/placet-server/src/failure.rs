@@ -19,6 +19,7 @@ pub(crate) struct Failure {
     problem: Box<Problem>,
     retry_after: Option<Duration>,
     bearer_realm: Option<&'static str>,
+    resource_metadata: Option<String>,
 }
 
 /// A result of a handler.
@@ -28,7 +29,7 @@ impl Failure {
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let problem = Box::new(Problem::new(status.as_u16(), title, code, detail));
-        Failure { problem, retry_after: None, bearer_realm: None }
+        Failure { problem, retry_after: None, bearer_realm: None, resource_metadata: None }
     }
 
     pub(crate) fn bad_request(code: &str, detail: impl Into<String>) -> Self {
@@ -50,6 +51,12 @@ impl Failure {
     /// It, telling which bearer token would have opened the door.
     pub(crate) fn with_realm(mut self, realm: &'static str) -> Self {
         self.bearer_realm = Some(realm);
+        self
+    }
+
+    /// It, telling where it is written which tokens open the door (RFC 9728).
+    pub(crate) fn with_metadata(mut self, url: Option<String>) -> Self {
+        self.resource_metadata = url;
         self
     }
 
@@ -135,7 +142,10 @@ impl IntoResponse for Failure {
                 .insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
         }
         if let Some(realm) = self.bearer_realm {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(realm));
+            let metadata = self.resource_metadata.map(|url| format!("{realm}, resource_metadata=\"{url}\""));
+            let challenge = metadata.and_then(|challenge| HeaderValue::from_str(&challenge).ok());
+            let challenge = challenge.unwrap_or(HeaderValue::from_static(realm));
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response.extensions_mut().insert(*self.problem);
         response

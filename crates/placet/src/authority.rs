@@ -278,7 +278,10 @@ impl ToolSource for BrokerAuthority {
         })
     }
 
-    fn secret_versions(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>> {
+    fn secret_versions(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>> {
         Box::pin(async move { self.broker.secret_versions(&names).await.map_err(refused) })
     }
 

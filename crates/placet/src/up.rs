@@ -28,7 +28,7 @@ use placet_gateway::mcp::{self, Mcp, Parts as McpParts};
 use placet_gateway::recovery::recover;
 use placet_gateway::runner::user::Identity;
 use placet_ledger::{KeyName, Signer};
-use placet_server::{AdminListener, App, Limits, Listener};
+use placet_server::{AdminListener, App, Limits, Listener, Resource};
 use placet_store::Views;
 use placet_store::keys::RootKeySource;
 use placet_store::sqlite::{OpenError, Options, SqliteStore};
@@ -142,6 +142,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         broker.clone(),
         clock.clone(),
     )));
+    let app = app.with_resource(Resource::new(agents_url.clone()));
     let written = app.clone();
     let document: Document = Arc::new(move |seen| written.request_document(seen));
     let authority = Arc::new(BrokerAuthority::new(

@@ -62,7 +62,7 @@ pub(super) enum Settled {
     /// There is something to be told.
     Told(Told),
     /// Somebody still has to decide, or it is still being carried out.
-    Open(Shown),
+    Open(Box<Shown>),
 }
 
 impl Mcp {
@@ -132,7 +132,7 @@ impl Mcp {
         let mut shown = request.shown;
         if let Some(executing) = request.executing {
             let told = within(hold, executing).await;
-            return Ok(told.map_or(Settled::Open(shown), Settled::Told));
+            return Ok(told.map_or_else(|| Settled::Open(Box::new(shown)), Settled::Told));
         }
         loop {
             match shown.document.status {
@@ -145,10 +145,11 @@ impl Mcp {
                 _ => return self.ended(caller, &shown).await.map(Settled::Told),
             }
             if left().is_zero() {
-                return Ok(Settled::Open(shown));
+                return Ok(Settled::Open(Box::new(shown)));
             }
             let version = shown.document.version;
-            let waited = self.0.parts.authority.wait(caller.clone(), shown.id, version, left().min(WAIT)).await;
+            let waited =
+                self.0.parts.authority.wait(caller.clone(), shown.id, version, left().min(WAIT)).await;
             match waited {
                 Ok(newer) => shown = newer,
                 Err(error) => return refused_call(error).map(Settled::Told),

@@ -30,8 +30,8 @@ use super::catalogue::ServerName;
 use super::patience::{Client, Program};
 use super::ticket::Kind;
 use super::wire::{
-    Call, Era, Incoming, META_CAPABILITIES, META_CLIENT_INFO, Mirrored, RpcError, TASKS, answer, read, refusal,
-    spoken,
+    Call, Era, Incoming, META_CAPABILITIES, META_CLIENT_INFO, Mirrored, RpcError, TASKS, answer, read,
+    refusal, spoken,
 };
 use super::{Mcp, wire};
 

@@ -174,7 +174,10 @@ mod tests {
     fn a_call_is_read_back_from_its_canonical_bytes_alone() {
         let call = r#"{"arguments":{"n":9007199254740993},"server":"files","tool":"read"}"#;
         let reviewed = read(PepKind::Mcp, "mcp:files", call).unwrap();
-        assert_eq!(reviewed.what.params().canonical(), r#"{"arguments":{"n":9007199254740993},"name":"read"}"#);
+        assert_eq!(
+            reviewed.what.params().canonical(),
+            r#"{"arguments":{"n":9007199254740993},"name":"read"}"#
+        );
         assert_eq!((reviewed.server.as_str(), reviewed.what.method()), ("files", "tools/call"));
         assert_eq!(reviewed.what.arguments(&reviewed.server).canonical(), call);
         assert!(read(PepKind::Mcp, "mcp:other", call).is_err());

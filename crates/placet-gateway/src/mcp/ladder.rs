@@ -103,19 +103,12 @@ impl Mcp {
         match self.take(caller(client), call).await? {
             // It became no request, so there is nothing that could be asked for later.
             Taken::Told(told) => Ok(told),
-            Taken::Request(request) => {
-                Ok(self.task_for(client, &request.shown))
-            }
+            Taken::Request(request) => Ok(self.task_for(client, &request.shown)),
         }
     }
 
     /// A client brings back the state that it was given for this call.
-    pub(super) async fn resume(
-        &self,
-        client: &Client,
-        call: &Gated,
-        state: &str,
-    ) -> Result<Told, RpcError> {
+    pub(super) async fn resume(&self, client: &Client, call: &Gated, state: &str) -> Result<Told, RpcError> {
         let none = || RpcError::bad_params("requestState: placet gave you none like this for this call");
         let state = self.0.tickets.read(Kind::State, client.principal, state).ok_or_else(none)?;
         let state = State::read(&state).ok_or_else(none)?;
@@ -166,12 +159,7 @@ impl Mcp {
     }
 
     /// Waits while the client does, and learns from it.
-    async fn held(
-        &self,
-        client: &Client,
-        request: Request,
-        patience: Patience,
-    ) -> Result<Settled, RpcError> {
+    async fn held(&self, client: &Client, request: Request, patience: Patience) -> Result<Settled, RpcError> {
         let attending = self.0.profiles.attend(client);
         let settled = self.settle(caller(client), request, patience.hold).await;
         attending.stayed();
@@ -179,20 +167,15 @@ impl Mcp {
     }
 
     /// The state with which the client comes again.
-    fn again(
-        &self,
-        client: &Client,
-        shown: &Shown,
-        call: String,
-        round: i64,
-        has_schema: bool,
-    ) -> Told {
+    fn again(&self, client: &Client, shown: &Shown, call: String, round: i64, has_schema: bool) -> Told {
         self.0.profiles.given(client);
         let until = self.0.parts.clock.now().plus(STATE_LIFETIME).to_string();
         let state = State { request: shown.document.id.clone(), round, call, until, has_schema };
         let state = self.0.tickets.issue(Kind::State, client.principal, &state.value());
         let kind = Value::string("input_required");
-        Told::Result(Value::object([("resultType", kind), ("requestState", Value::String(state))]).canonical())
+        Told::Result(
+            Value::object([("resultType", kind), ("requestState", Value::String(state))]).canonical(),
+        )
     }
 
     fn task_for(&self, client: &Client, shown: &Shown) -> Told {

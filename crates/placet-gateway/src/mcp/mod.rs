@@ -66,7 +66,10 @@ pub trait ToolSource: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>>;
 
     /// The newest versions of these secrets. One that is not stored is left out.
-    fn secret_versions(&self, names: Vec<String>) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>>;
+    fn secret_versions(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<SecretVersion>, AuthorityError>>;
 
     /// These versions of secrets, for the connection to a server that the bundle in force gives them to. One that is not
     /// stored any more is left out.

@@ -201,15 +201,16 @@ impl Mcp {
         let cursor = || RpcError::bad_params("cursor: give the nextCursor of a page");
         let before = match call.params.get("cursor") {
             None => None,
-            Some(text) => Some(
-                text.as_str().and_then(|text| RequestId::parse(text).ok()).ok_or_else(cursor)?,
-            ),
+            Some(text) => {
+                Some(text.as_str().and_then(|text| RequestId::parse(text).ok()).ok_or_else(cursor)?)
+            }
         };
         let page = self.0.parts.source.requests(client.principal, before, PAGE).await?;
         let next = page.last().filter(|_| page.len() == PAGE);
         let next = next.map(|last| ("nextCursor", Value::string(last.document.id.clone())));
         let own = page.iter().filter(|shown| is_tool_call(&shown.document));
-        let tasks = own.map(|shown| Value::object(members(client.era, &shown.document, self.poll_after(), None)));
+        let tasks =
+            own.map(|shown| Value::object(members(client.era, &shown.document, self.poll_after(), None)));
         let mut answer = vec![("tasks", Value::Array(tasks.collect()))];
         answer.extend(next);
         Ok(Value::object(answer).canonical())

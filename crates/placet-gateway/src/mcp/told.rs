@@ -99,7 +99,10 @@ pub(super) fn pending_text(document: &RequestDocument) -> String {
     let not_yet = if document.status == Status::Pending { "NOT EXECUTED. " } else { "" };
     let how = match is_tool_call(document) {
         true => {
-            format!("call {AWAIT_TOOL} with {{\"approval_id\":\"{}\"}}, or repeat this exact call", document.id)
+            format!(
+                "call {AWAIT_TOOL} with {{\"approval_id\":\"{}\"}}, or repeat this exact call",
+                document.id
+            )
         }
         false => "repeat this exact call".to_owned(),
     };
@@ -128,7 +131,10 @@ pub(super) fn forgotten(document: &RequestDocument) -> Told {
 
 /// It waits by the call itself, not by the tool for that.
 pub(super) fn no_tool_call(document: &RequestDocument) -> Told {
-    failure(&format!("{} is no call of a tool. To get its outcome, make that exact call again.", what(document)))
+    failure(&format!(
+        "{} is no call of a tool. To get its outcome, make that exact call again.",
+        what(document)
+    ))
 }
 
 /// Somebody or something said no.

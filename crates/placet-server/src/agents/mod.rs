@@ -52,16 +52,24 @@ pub fn agents_door(app: &App, mounted: Router) -> Router {
         .route_layer(from_fn_with_state(app.clone(), authenticate))
         .merge(patient(peps))
         .merge(health::routes(app))
+        .merge(crate::resource::routes(app))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method);
     framed(door, app, "agents")
 }
 
 async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Outcome<Response> {
-    let bearer = bearer_of(request.headers(), REALM)?.to_owned();
+    if let Some(resource) = &app.resource {
+        resource.admit(request.headers(), request.uri())?;
+    }
+    let metadata = app.resource.as_ref().and_then(|resource| resource.metadata_of(request.uri().path()));
+    let bearer = bearer_of(request.headers(), REALM);
+    let bearer = bearer.map_err(|failure| failure.with_metadata(metadata.clone()))?.to_owned();
     let caller = match app.broker.authenticate_agent(&bearer).await {
         Ok(caller) => caller,
-        Err(CallError::Unauthenticated) => return Err(wrong_credential(&app, &bearer).await),
+        Err(CallError::Unauthenticated) => {
+            return Err(wrong_credential(&app, &bearer).await.with_metadata(metadata));
+        }
         Err(error) => return Err(error.into()),
     };
     let Some(seat) = app.seats.take(caller.principal) else { return Err(too_many_open()) };

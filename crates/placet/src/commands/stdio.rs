@@ -165,11 +165,9 @@ fn headers(token: &Secret, message: Option<&Value>) -> Result<HeaderMap, String>
     let Some(version) = version else { return Ok(headers) };
     let method = members.and_then(|members| members.get("method")?.as_str());
     let name = method.and_then(named_by).and_then(|member| params?.get(member)?.as_str()).map(as_header);
-    for (header, value) in [
-        ("mcp-protocol-version", Some(version)),
-        ("mcp-method", method),
-        ("mcp-name", name.as_deref()),
-    ] {
+    for (header, value) in
+        [("mcp-protocol-version", Some(version)), ("mcp-method", method), ("mcp-name", name.as_deref())]
+    {
         if let Some(value) = value {
             let value = HeaderValue::from_str(value).map_err(|_| format!("{header} fits no header"))?;
             headers.insert(header, value);

@@ -353,12 +353,7 @@ fn write(path: &Path, text: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn client_config(
-    client: Client,
-    server: Option<&str>,
-    hold: Hold,
-    output: Output,
-) -> Result<Exit, Failure> {
+fn client_config(client: Client, server: Option<&str>, hold: Hold, output: Output) -> Result<Exit, Failure> {
     if let Some(server) = server {
         server_name(server)?;
     }

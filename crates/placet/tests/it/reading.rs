@@ -78,7 +78,11 @@ fn what_carries_something_to_a_server_waits_for_a_person() {
     ] {
         let before = bench.calls().len();
         let id = waits(&call(&bench, path, method, params.clone()));
-        assert_eq!(waits(&call(&bench, path, method, params.clone())), id, "the same call is the same request");
+        assert_eq!(
+            waits(&call(&bench, path, method, params.clone())),
+            id,
+            "the same call is the same request"
+        );
         let review = session.review(&id);
         assert_eq!(
             (&review["request"]["action"], &review["request"]["resource"]),
@@ -94,10 +98,12 @@ fn what_carries_something_to_a_server_waits_for_a_person() {
         assert_eq!(bench.calls().len(), before + 1);
     }
     // The same prompt with other arguments is another call.
-    let other = call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
+    let other =
+        call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
     let id = waits(&other);
     session.cast(&id, &session.ballot(&id, "deny")).expect(200);
-    let denied = call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
+    let denied =
+        call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
     assert!(denied["error"]["message"].as_str().unwrap().contains("A person denied it"), "{denied}");
     // A secret does not leave, and why stands where the result would.
     let secret = json!({"uri": "note:///secret"});

@@ -256,7 +256,11 @@ fn what_a_server_does_wrong_stays_with_it() {
     let carried_out = |tool: &str, arguments: &str| {
         let id = pending(&bench.call(tool, arguments));
         bench.approve(&id);
-        bench.wait_for(&id)
+        // On a busy machine it may take longer than a call is held here.
+        eventually("it is carried out", || {
+            let told = bench.wait_for(&id);
+            (!told.to_string().contains("It is being carried out")).then_some(told)
+        })
     };
     // It tells a secret.
     let leaked = carried_out("leak", "{}");
@@ -356,7 +360,11 @@ fn what_the_wire_does_not_allow_is_refused() {
             200,
             -32602,
         ),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","task":true}}"#, 200, -32602),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","task":true}}"#,
+            200,
+            -32602,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"tasks/update","params":{"taskId":"req_0"}}"#, 404, -32601),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"placet_await_approval","arguments":{"approval_id":"req_0"}}}"#,
@@ -481,12 +489,12 @@ fn a_review_says_what_is_different_from_the_last_one_and_which_tool_it_is() {
     assert!(tool["definition"].as_str().unwrap().contains(r#""x-vendor":{"kept":1.0}"#));
     // What a server claims about itself is shown as that, and asked about all the same.
     assert_eq!(tool["hints"], json!([{"name": "readOnlyHint", "value": "true"}]));
-    bench.approve(&first);
+    session.approve(&first);
     bench.wait_for(&first);
     // One that was denied is no measure, and neither is another tool or another agent.
     let denied = pending(&bench.call("echo", r#"{"text":"denied"}"#));
     session.cast(&denied, &session.ballot(&denied, "deny")).expect(200);
-    bench.approve(&pending(&bench.call("big", r#"{"size":1}"#)));
+    session.approve(&pending(&bench.call("big", r#"{"size":1}"#)));
     let second = pending(&bench.call("echo", r#"{"text":"b\u200b","number":1}"#));
     let compared = session.review(&second)["compared"].clone();
     assert_eq!(compared["request"], first);

@@ -42,7 +42,7 @@ impl<'a> Client<'a> {
         Client { extensions: json!({ TASKS: {} }), ..self }
     }
 
-    fn as_agent(self, token: &str) -> Self {
+    fn by_agent(self, token: &str) -> Self {
         Client { door: self.door.clone().bearer(Some(token)), ..self }
     }
 
@@ -109,9 +109,9 @@ fn a_task_of_the_older_revision_is_asked_for_until_it_has_a_result() {
     assert_eq!(client.result("tasks/list", json!({}))["tasks"][0]["taskId"], *id);
     assert_eq!(client.refused("tasks/list", json!({"cursor": "x"})), -32602);
     // Another agent has no such task.
-    let other = client.clone().as_agent(&bench.placet.add_agent("other"));
+    let other = client.clone().by_agent(&bench.placet.add_agent("other"));
     assert_eq!(other.refused("tasks/get", json!({ "taskId": id })), -32600, "nor the session");
-    let other = Client { modern: false, ..Client::modern(&bench) }.as_agent(&bench.placet.add_agent("third"));
+    let other = Client { modern: false, ..Client::modern(&bench) }.by_agent(&bench.placet.add_agent("third"));
     for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
         assert_eq!(other.refused(method, json!({ "taskId": id })), -32602, "{method}");
     }
@@ -200,7 +200,7 @@ fn a_task_of_the_newest_revision_carries_its_result() {
     for method in ["tasks/result", "tasks/list"] {
         assert_eq!(client.refused(method, json!({ "taskId": id })), -32601, "{method}");
     }
-    let other = client.clone().as_agent(&bench.placet.add_agent("other"));
+    let other = client.clone().by_agent(&bench.placet.add_agent("other"));
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
         assert_eq!(other.refused(method, json!({ "taskId": id })), -32602, "{method}");
     }
@@ -249,7 +249,7 @@ fn a_client_that_brings_the_state_back_waits_on_without_a_connection() {
         client.refused("tools/call", params)
     };
     assert_eq!(call(&client, "two", &later), -32602, "another call");
-    let other = client.clone().as_agent(&bench.placet.add_agent("other"));
+    let other = client.clone().by_agent(&bench.placet.add_agent("other"));
     assert_eq!(call(&other, "one", &later), -32602, "another agent");
     let mut altered = later["requestState"].as_str().unwrap().to_owned();
     let last = altered.pop().unwrap();
@@ -283,7 +283,7 @@ fn a_session_is_its_agents_own_and_needed_by_nobody() {
     let bench = Bench::start();
     let client = Client::legacy(&bench);
     client.result("ping", json!({}));
-    let stranger = client.clone().as_agent(&bench.placet.add_agent("other"));
+    let stranger = client.clone().by_agent(&bench.placet.add_agent("other"));
     let refused = stranger.answer("ping", json!({})).expect(404);
     assert_eq!(refused.json()["error"]["code"], -32600);
     let forged = Client { door: bench.door().header("mcp-session-id", "AAAA"), ..client.clone() };

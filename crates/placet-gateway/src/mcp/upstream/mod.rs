@@ -152,7 +152,8 @@ impl Session {
             }
             Err(CallError::Refused(legacy)) => {
                 self.modern = true;
-                let discovered = self.exchange("server/discover", &self.params(BTreeMap::new()), SETUP_MAX).await;
+                let discovered =
+                    self.exchange("server/discover", &self.params(BTreeMap::new()), SETUP_MAX).await;
                 discovered.map_err(|error| format!("{legacy}; {}", error.reason()))?
             }
             Err(error) => return Err(error.reason()),

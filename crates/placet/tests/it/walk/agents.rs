@@ -130,7 +130,11 @@ fn everybody_at_every_operation_of_the_agents_door() {
             }
             if answer.status == 401 {
                 answer.problem(401, "unauthenticated");
-                assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"placet agents\"");
+                let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+                assert!(challenge.starts_with("Bearer realm=\"placet agents\""), "{challenge}");
+                // Where tools are, clients are told where it is written which tokens open the door.
+                let told = challenge.contains("resource_metadata=");
+                assert_eq!(told, operation.starts_with("POST /mcp"), "{operation}: {challenge}");
             }
         }
         got.push((operation.clone(), statuses));

@@ -21,13 +21,21 @@ use serde_json::Value;
 
 use crate::harness::walk as files_below;
 
-/// What answers without any credential. None of it says anything about anybody: health, our own style and script, and
-/// the link that is a credential itself.
-const OPEN: [&str; 5] =
-    ["GET /healthz", "GET /readyz", "GET /assets/{hash}/{name}", "GET /join/{secret}", "POST /join/{secret}"];
+/// What answers without any credential. None of it says anything about anybody: health, our own style and script, the
+/// link that is a credential itself, and where clients of MCP read which tokens open the agents' door (RFC 9728): they read
+/// that before they have one.
+const OPEN: [&str; 7] = [
+    "GET /healthz",
+    "GET /readyz",
+    "GET /assets/{hash}/{name}",
+    "GET /join/{secret}",
+    "POST /join/{secret}",
+    "GET /.well-known/oauth-protected-resource",
+    "GET /.well-known/oauth-protected-resource/{resource}",
+];
 
 /// So many there may be. Lower this number when one is gone; whoever has to raise it explains why.
-const OPEN_MAX: usize = 5;
+const OPEN_MAX: usize = 7;
 
 /// An operation, `GET /v1/requests`, and the status that each caller gets.
 type Table = Vec<(String, BTreeMap<String, u16>)>;

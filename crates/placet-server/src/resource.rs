@@ -1,0 +1,116 @@
+//! The agents' door as clients of the Model Context Protocol find it: a protected resource of OAuth 2 (RFC 9728), whose
+//! metadata says which tokens open it. placet gives out no tokens for it but those of its agents.
+//!
+//! ```text
+//! POST /mcp/files ─► 401, WWW-Authenticate: Bearer …, resource_metadata="…/.well-known/oauth-protected-resource/mcp/files"
+//! GET /.well-known/oauth-protected-resource/mcp/files ─► { "resource": "https://agents.example/mcp/files", … }
+//! ```
+//!
+//! A browser that was led here by a rebound name gets nothing: hosts and origins that are not ours are refused there, as
+//! the protocol wants it.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::failure::{Failure, Outcome};
+use crate::gate::{Gate, Origin, PublicUrl};
+
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+/// How long a path of a resource may be: no server's name is longer.
+const PATH_MAX: usize = 64;
+
+/// Where agents reach tools.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    url: PublicUrl,
+    gate: Gate,
+}
+
+impl Resource {
+    /// The agents' door at this address.
+    pub fn new(url: PublicUrl) -> Self {
+        Resource { gate: Gate::new(&url), url }
+    }
+
+    /// Where the metadata of what is at this path stands; none if that is nothing that tokens are given out for.
+    pub(crate) fn metadata_of(&self, path: &str) -> Option<String> {
+        is_tools(path).then(|| format!("{}{WELL_KNOWN}{path}", self.url))
+    }
+
+    /// Refuses what a browser was led to send here under another name.
+    pub(crate) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Outcome<()> {
+        if !is_tools(uri.path()) {
+            return Ok(());
+        }
+        let Some(host) = self.gate.host(headers, uri) else {
+            let detail = format!("This door answers at {} only.", self.url);
+            return Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, "other_host", detail));
+        };
+        match self.gate.origin(headers, &host) {
+            Origin::Same | Origin::Absent => Ok(()),
+            Origin::Foreign => {
+                let detail = "Another site's page made this call, or one that hides where it is from.";
+                Err(Failure::forbidden("foreign_origin", detail))
+            }
+        }
+    }
+}
+
+/// Whether a path is one of those where tools are reached.
+fn is_tools(path: &str) -> bool {
+    let server = |rest: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+        rest.len() <= PATH_MAX && !rest.is_empty() && rest.bytes().all(plain)
+    };
+    path == "/mcp" || path.strip_prefix("/mcp/").is_some_and(server)
+}
+
+/// What everybody may read: it says what stands in every client's configuration, and of no server whether there is one.
+pub(crate) fn routes(app: &App) -> Router {
+    Router::new()
+        .route("/.well-known/oauth-protected-resource", get(of_all))
+        .route("/.well-known/oauth-protected-resource/{*resource}", get(of_one))
+        .with_state(app.clone())
+}
+
+async fn of_all(State(app): State<App>) -> Outcome<Json<Value>> {
+    metadata(&app, "/mcp")
+}
+
+async fn of_one(State(app): State<App>, Path(resource): Path<String>) -> Outcome<Json<Value>> {
+    metadata(&app, &format!("/{resource}"))
+}
+
+fn metadata(app: &App, path: &str) -> Outcome<Json<Value>> {
+    let resource = app.resource.as_ref().filter(|_| is_tools(path)).ok_or_else(Failure::not_found)?;
+    Ok(Json(json!({
+        "resource": format!("{}{path}", resource.url),
+        "resource_name": "placet",
+        "bearer_methods_supported": ["header"],
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_at_these_paths_and_at_no_others() {
+        for path in ["/mcp", "/mcp/files", "/mcp/my_files-2"] {
+            assert!(is_tools(path), "{path}");
+        }
+        for path in ["/", "/mcp/", "/mcpx", "/mcp/a/b", "/mcp/A", "/mcp/\"", "/v1/requests", "/mcp/%20"] {
+            assert!(!is_tools(path), "{path}");
+        }
+        let resource = Resource::new(PublicUrl::parse("https://agents.example").unwrap());
+        assert_eq!(
+            resource.metadata_of("/mcp/files").as_deref(),
+            Some("https://agents.example/.well-known/oauth-protected-resource/mcp/files")
+        );
+        assert_eq!(resource.metadata_of("/v1/requests"), None);
+    }
+}
