@@ -1,11 +1,14 @@
 // Other people's servers: what a client gets of them through placet is what it gets of them directly.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
@@ -71,6 +74,49 @@ for (const name of Object.keys(UPSTREAMS)) {
     assert.deepEqual(results[1], results[0]);
     assert.equal(await gateway.calls(name, ''), CALLS[name](home).length);
   });
+}
+
+test('a server that was started anew, and knows no session any more, is found again', async (t) => {
+  const port = await freePort();
+  await everything(t, port);
+  const urls = { everything: `http://127.0.0.1:${port}/mcp` };
+  const gateway = await startGateway(t, { urls, permitted: 'all' });
+  const through = await connect(t, http(gateway, 'everything'));
+  const echo = async (message) => (await through.callTool({ name: 'echo', arguments: { message } })).content[0].text;
+  assert.equal(await echo('before'), 'Echo: before');
+  await everything(t, port);
+  let said;
+  for (let tries = 0; tries < 60 && said !== 'Echo: after'; tries += 1) {
+    said = await echo('after');
+    assert.match(said, /^Echo: after$|^NOT EXECUTED\. |^The server refused the call: Bad Request/);
+    if (said !== 'Echo: after') await sleep(500);
+  }
+  assert.equal(said, 'Echo: after');
+});
+
+let running;
+
+/** Starts server-everything at this port, in place of the one that was there. Returns when it answers. */
+async function everything(t, port) {
+  running?.kill('SIGKILL');
+  const [program, script] = UPSTREAMS.everything();
+  const env = { PATH: process.env.PATH, PORT: String(port) };
+  running = spawn(program, [script, 'streamableHttp'], { env, stdio: 'ignore' });
+  const started = running;
+  t.after(() => started.kill('SIGKILL'));
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (await fetch(`http://127.0.0.1:${port}/mcp`).catch(() => undefined)) return;
+    await sleep(100);
+  }
+  throw new Error('server-everything does not answer');
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function commit(home) {

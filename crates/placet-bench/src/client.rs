@@ -159,6 +159,18 @@ pub(crate) async fn drive(
     until: Until,
     body: impl Fn() -> String + Clone + 'static,
 ) -> Result<Load> {
+    drive_to(callers, pid, path, 201, until, body).await
+}
+
+/// The same, where every answer has to have this status.
+pub(crate) async fn drive_to(
+    callers: &mut Vec<Caller>,
+    pid: u32,
+    path: &'static str,
+    expected: u16,
+    until: Until,
+    body: impl Fn() -> String + Clone + 'static,
+) -> Result<Load> {
     let (began, cpu_began, own_began) = (Instant::now(), cpu_of(pid), own_cpu());
     let left = std::rc::Rc::new(std::cell::Cell::new(match until {
         Until::Elapsed(_) => usize::MAX,
@@ -179,7 +191,7 @@ pub(crate) async fn drive(
                     let (body, began) = (body(), Instant::now());
                     let answer = caller.post(path, body).await?;
                     took_ms.push(began.elapsed().as_secs_f64() * 1e3);
-                    if answer.status != 201 {
+                    if answer.status != expected {
                         return Err(format!("{}: {:?}", answer.status, answer.body).into());
                     }
                 }

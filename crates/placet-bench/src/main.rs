@@ -17,6 +17,7 @@ mod machine;
 mod report;
 mod space;
 mod subject;
+mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

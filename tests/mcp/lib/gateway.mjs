@@ -9,21 +9,30 @@ import { PYTHON, UPSTREAMS, server } from './installed.mjs';
 import { Reviewer } from './reviewer.mjs';
 
 const ASKED = 'forbid (principal, action == Action::"mcp.call", resource)\n';
+const READ = 'forbid (principal, action in [Action::"mcp.read", Action::"mcp.prompt", Action::"mcp.complete"], resource)\n';
+const BESIDE_TOOLS = 'resources,prompts,completions';
 
 /**
  * Starts placet for the test `t` with these servers, all their tools accepted. `permitted` tools, `server/tool`, are not
- * asked about. `home` is the directory that the servers work in, if it is not one of their own.
+ * asked about; 'all' of them may be. `urls` are servers that run already, by name. `home` is the directory that the servers
+ * work in, if it is not one of their own.
  */
-export async function startGateway(t, { servers, permitted = [], home: given, env = {} }) {
+export async function startGateway(t, { servers = [], urls = {}, permitted = [], home: given, env = {} }) {
   const placet = await startPlacet(t, { env });
   const home = await mkdtemp(join(tmpdir(), 'placet-mcp-'));
   t.after(() => rm(home, { recursive: true, force: true }));
   for (const name of servers) {
     const tapped = [PYTHON, server('tap.py'), join(home, `${name}.log`), ...UPSTREAMS[name](given ?? home)];
     await placet.cli(['mcp', 'add', name, '--yes', '--', ...tapped]);
-    await placet.cli(['mcp', 'accept', name, '--all', '--yes']);
   }
-  if (permitted.length > 0) {
+  for (const [name, url] of Object.entries(urls)) {
+    await placet.cli(['mcp', 'add', name, '--yes', '--pass', BESIDE_TOOLS, '--url', url]);
+  }
+  for (const name of [...servers, ...Object.keys(urls)]) await placet.cli(['mcp', 'accept', name, '--all', '--yes']);
+  if (permitted === 'all') {
+    // A test of the starter wants the guards to be there for a server of this name.
+    await placet.changePolicy(...[ASKED, READ].map((guard) => ['ask.cedar', guard, `${guard}when { context.server == "files" }\n`]));
+  } else if (permitted.length > 0) {
     const rules = permitted.map((tool) => `Tool::"${tool}"`).join(', ');
     await placet.changePolicy(['ask.cedar', ASKED, `${ASKED}when { ![${rules}].contains(resource) }\n`]);
   }

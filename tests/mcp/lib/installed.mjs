@@ -14,6 +14,8 @@ export const client = (name) => here(`clients/${name}`);
 export const server = (name) => here(`servers/${name}`);
 const module = (path) => here(`node_modules/@modelcontextprotocol/${path}`);
 
+export const CONFORMANCE = module('conformance/dist/index.js');
+
 /** Servers that other people wrote, each as the words that start it; `home` is a directory of the test's. */
 export const UPSTREAMS = {
   everything: () => [NODE, module('server-everything/dist/index.js'), 'stdio'],

@@ -1,5 +1,5 @@
-// What the conformance suite asks of a server, in both eras, on the TypeScript SDK: its tools, resources and prompts. Says
-// its address on a line of its own.
+// What the conformance suite asks of a server, in both eras, on the TypeScript SDK: its tools, resources and prompts. It
+// asks its client for nothing in the older era, as it holds no sessions. Says its address on a line of its own.
 
 import { createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -43,22 +43,6 @@ function opened(sealedState) {
 
 const invalid = (message, data) => Object.assign(new Error(message), { code: -32602, data });
 
-const DEFAULTS = {
-  name: { ...string, default: 'John Doe' },
-  age: { type: 'integer', default: 30 },
-  score: { type: 'number', default: 95.5 },
-  status: { ...string, enum: ['active', 'inactive', 'pending'], default: 'active' },
-  verified: { type: 'boolean', default: true },
-};
-const titled = (...titles) => titles.map((title, place) => ({ const: `value${place + 1}`, title }));
-const OPTIONS = ['option1', 'option2', 'option3'];
-const ENUMS = {
-  untitledSingle: { ...string, enum: OPTIONS },
-  titledSingle: { ...string, oneOf: titled('First Option', 'Second Option', 'Third Option') },
-  legacyEnum: { ...string, enum: ['opt1', 'opt2', 'opt3'], enumNames: ['Option One', 'Option Two', 'Option Three'] },
-  untitledMulti: { type: 'array', items: { ...string, enum: OPTIONS } },
-  titledMulti: { type: 'array', items: { anyOf: titled('First Choice', 'Second Choice', 'Third Choice') } },
-};
 const SCHEMA_2020 = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   type: 'object',
@@ -76,12 +60,6 @@ const SCHEMA_2020 = {
   else: { required: ['email'] },
   additionalProperties: false,
 };
-
-async function elicited(ctx, message, properties, required) {
-  const { params } = form(message, properties, required);
-  const { action, content } = await ctx.mcpReq.send({ method: 'elicitation/create', params });
-  return `action=${action}, content=${JSON.stringify(content ?? {})}`;
-}
 
 /** Each tool: what its arguments look like, and what it does with them. */
 const TOOLS = {
@@ -124,32 +102,6 @@ const TOOLS = {
   test_error_handling: [
     object(),
     () => ({ ...content(text('This tool intentionally returns an error for testing')), isError: true }),
-  ],
-  test_sampling: [
-    object({ prompt: string }, ['prompt']),
-    async ({ prompt }, ctx) => {
-      const { params } = sampling(prompt, 100);
-      const sampled = await ctx.mcpReq.send({ method: 'sampling/createMessage', params });
-      return content(text(`LLM response: ${sampled.content.text}`));
-    },
-  ],
-  test_elicitation: [
-    object({ message: string }, ['message']),
-    async ({ message }, ctx) => {
-      const said = await elicited(ctx, message, {
-        username: { ...string, description: "User's response" },
-        email: { ...string, description: "User's email address" },
-      });
-      return content(text(`User response: ${said}`));
-    },
-  ],
-  test_elicitation_sep1034_defaults: [
-    object(),
-    async (_, ctx) => content(text(`Elicitation completed: ${await elicited(ctx, 'Please fill this in', DEFAULTS, [])}`)),
-  ],
-  test_elicitation_sep1330_enums: [
-    object(),
-    async (_, ctx) => content(text(`Elicitation completed: ${await elicited(ctx, 'Please choose', ENUMS, [])}`)),
   ],
   json_schema_2020_12_tool: [SCHEMA_2020, (args) => content(text(JSON.stringify(args)))],
   test_input_required_result_elicitation: [
@@ -300,8 +252,15 @@ function reference() {
   return server;
 }
 
+const LOCAL = /^(localhost|127\.0\.0\.1)(:\d+)?$/;
+
 const handler = createMcpHandler(reference);
 const http = createServer(async (incoming, outgoing) => {
+  const origin = incoming.headers.origin?.replace(/^https?:\/\//, '');
+  if (![incoming.headers.host, origin ?? 'localhost'].every((name) => LOCAL.test(name))) {
+    outgoing.writeHead(403).end();
+    return;
+  }
   const url = new URL(incoming.url, `http://${incoming.headers.host}`);
   const { method } = incoming;
   const body = method === 'POST' ? Readable.toWeb(incoming) : undefined;

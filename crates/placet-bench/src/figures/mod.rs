@@ -7,6 +7,7 @@ mod parking;
 mod policy;
 mod process;
 mod resume;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,11 +25,13 @@ use crate::{Result, Scale};
 type Measure = (&'static str, &'static str, fn(&Bench) -> Result<Vec<Figure>>);
 
 /// Everything, in the order of the report.
-pub(crate) const ALL: [Measure; 9] = [
+pub(crate) const ALL: [Measure; 11] = [
     ("http-1", "one caller over HTTP, permitted at once", decisions::one),
     ("http-64", "64 callers over HTTP, permitted at once", decisions::many),
     ("park", "requests that wait for people: rate, disk, memory, inbox, restart", parking::measure),
     ("resume", "from a vote to the caller that it resumes, while ten thousand others wait", resume::measure),
+    ("tools", "calls of tools that policy permits, beside the same calls without placet", tools::permitted),
+    ("tools-held", "calls of tools that wait for people: memory, and how soon a vote is heard", tools::held),
     ("policy", "one decision of policy", policy::measure),
     ("canonical", "canonical form and digest", canonical::measure),
     ("ledger", "verifying the log", ledger::measure),

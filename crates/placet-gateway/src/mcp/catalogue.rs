@@ -27,6 +27,8 @@ const TOOLS_SUFFIX: &str = ".tools.jsonl";
 const INSTRUCTIONS_SUFFIX: &str = ".instructions";
 /// How long a tool's name may be.
 const TOOL_NAME_MAX: usize = 128;
+/// How the names of placet's own tools begin.
+const OWN_PREFIX: &str = "placet_";
 /// What stands between server and tool where the tools of all servers are offered at once.
 pub(super) const JOINT: &str = "__";
 
@@ -180,6 +182,10 @@ impl Definition {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./".contains(&b);
         if name.is_empty() || name.len() > TOOL_NAME_MAX || !name.bytes().all(plain) {
             return Err("a tool's name has 1 to 128 of A-Z a-z 0-9 _ - . /".to_owned());
+        }
+        // Or nobody could say whose tool was meant.
+        if name.starts_with(OWN_PREFIX) {
+            return Err(format!("names that begin with {OWN_PREFIX} are placet's own"));
         }
         let schema = members.get("inputSchema").and_then(Value::as_object);
         if schema.is_none() {

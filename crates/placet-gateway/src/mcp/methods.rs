@@ -20,6 +20,8 @@ use super::wire::{Call, Era, LEGACY, META, MODERN, RpcError, TASKS, complete, pr
 const META_JUSTIFICATION: &str = "dev.placet/justification";
 const META_ON_BEHALF_OF: &str = "dev.placet/on_behalf_of";
 const META_KEY: &str = "dev.placet/idempotency_key";
+/// Where a server says who it is.
+const META_SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// The only one of the older revisions that has tasks.
 const WITH_TASKS: &str = "2025-11-25";
 
@@ -82,6 +84,7 @@ impl Mcp {
             ("serverInfo", server_info()),
             ("ttlMs", Value::integer(0)),
             ("cacheScope", Value::string("private")),
+            (META, Value::object([(META_SERVER_INFO, server_info())])),
         ];
         members.extend(instructions(&catalogue, scope)?.map(|text| ("instructions", Value::String(text))));
         Ok(Value::object(members).canonical())

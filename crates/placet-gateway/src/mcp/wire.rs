@@ -135,12 +135,21 @@ impl RpcError {
         RpcError { data, ..Self::new(-32021, StatusCode::BAD_REQUEST, message) }
     }
 
+    /// A call of the newest revision does not describe itself.
+    fn incomplete(missing: &str) -> Self {
+        let message = format!("_meta must have {missing}");
+        RpcError { status: StatusCode::BAD_REQUEST, ..Self::bad_params(message) }
+    }
+
     /// A revision that nobody here speaks.
     fn other_revision(asked: &str) -> Self {
         let supported = std::iter::once(MODERN).chain(LEGACY).map(Value::string).collect();
         let asked = placet_core::text::visible(&asked.chars().take(32).collect::<String>());
         let message = format!("protocol version {asked} is not spoken here");
-        let data = Some(Value::object([("supported", Value::Array(supported))]));
+        let data = Some(Value::object([
+            ("requested", Value::string(asked)),
+            ("supported", Value::Array(supported)),
+        ]));
         RpcError { data, ..Self::new(-32022, StatusCode::BAD_REQUEST, message) }
     }
 }
@@ -198,27 +207,33 @@ impl Call {
             return match headers.version {
                 None => Ok(Era::Legacy),
                 Some(version) if LEGACY.contains(&version) => Ok(Era::Legacy),
-                Some(MODERN) => Err(RpcError::headers_differ(format!(
-                    "MCP-Protocol-Version is {MODERN}, and _meta does not say so"
-                ))),
+                Some(MODERN) => Err(RpcError::incomplete(META_VERSION)),
                 Some(other) => Err(RpcError::other_revision(other)),
             };
         };
         let version = version.as_str().unwrap_or_default();
-        if version != MODERN {
-            return Err(RpcError::other_revision(version));
-        }
         let same = |header: &str, said: Option<&str>, expected: Option<&str>| {
             if said == expected {
                 return Ok(());
             }
             Err(RpcError::headers_differ(format!("the header {header} must be there and equal the body")))
         };
+        // Which revision is meant has to be certain before it is said to be none of ours.
         same("MCP-Protocol-Version", headers.version, Some(version))?;
+        if version != MODERN {
+            return Err(RpcError::other_revision(version));
+        }
+        if !matches!(self.meta(META_CAPABILITIES), Some(Value::Object(_))) {
+            return Err(RpcError::incomplete(META_CAPABILITIES));
+        }
         same("Mcp-Method", headers.method, Some(&self.method))?;
         if let Some(member) = named_by(&self.method) {
             let said = headers.name.map(plain);
-            same("Mcp-Name", said.as_deref(), self.text(member))?;
+            // Clients that poll for tasks leave it out. Nobody on the way decides by the name of a task.
+            let may_be_absent = self.method.starts_with("tasks/");
+            if said.is_some() || !may_be_absent {
+                same("Mcp-Name", said.as_deref(), self.text(member))?;
+            }
         }
         Ok(Era::Modern)
     }
@@ -339,7 +354,7 @@ mod tests {
 
     fn modern(method: &str, params: &str) -> Call {
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{"{META_VERSION}":"{MODERN}"}}{params}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{"{META_VERSION}":"{MODERN}","{META_CAPABILITIES}":{{}}}}{params}}}}}"#
         );
         match read(body.as_bytes()).unwrap() {
             Incoming::Call(call) => call,
@@ -400,6 +415,10 @@ mod tests {
         ] {
             assert_eq!(call.era(wrong).map_err(|error| error.code), Err(-32020), "{wrong:?}");
         }
+        let task = modern("tasks/get", r#","taskId":"req_1""#);
+        let polls = |name| task.era(Mirrored { version: Some(MODERN), method: Some("tasks/get"), name });
+        assert_eq!((polls(None), polls(Some("req_1"))), (Ok(Era::Modern), Ok(Era::Modern)));
+        assert_eq!(polls(Some("req_2")).map_err(|error| error.code), Err(-32020));
         let list = modern("tools/list", "");
         let headers = Mirrored { version: Some(MODERN), method: Some("tools/list"), name: None };
         assert_eq!(list.era(headers), Ok(Era::Modern));
@@ -451,8 +470,25 @@ mod tests {
         let of = |version| call.era(Mirrored { version, ..Mirrored::default() }).map_err(|error| error.code);
         assert_eq!(of(None), Ok(Era::Legacy));
         assert_eq!(of(Some("2025-06-18")), Ok(Era::Legacy));
-        assert_eq!(of(Some(MODERN)), Err(-32020));
+        assert_eq!(of(Some(MODERN)), Err(-32602));
         assert_eq!(of(Some("1999-01-01")), Err(-32022));
+    }
+
+    #[test]
+    fn a_call_of_the_newest_revision_describes_itself() {
+        let with = |meta: &str, version| {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
+            let Incoming::Call(call) = read(body.as_bytes()).unwrap() else { panic!("a call") };
+            let headers = Mirrored { version: Some(version), method: Some("tools/list"), name: None };
+            call.era(headers).map_err(|error| (error.code, error.status.as_u16()))
+        };
+        assert_eq!(with("{}", MODERN), Err((-32602, 400)));
+        assert_eq!(with(&format!(r#"{{"{META_VERSION}":"{MODERN}"}}"#), MODERN), Err((-32602, 400)));
+        let other = format!(r#"{{"{META_VERSION}":"1999-01-01","{META_CAPABILITIES}":{{}}}}"#);
+        assert_eq!(with(&other, "1999-01-01"), Err((-32022, 400)));
+        // A header that says something else is the first thing that is wrong with it.
+        assert_eq!(with(&other, MODERN), Err((-32020, 400)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod postgres;
 
 mod audit;
 mod backup;
+mod bad_luck;
 mod cli;
 mod commands;
 mod contract;

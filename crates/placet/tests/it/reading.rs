@@ -118,7 +118,7 @@ fn what_carries_something_to_a_server_waits_for_a_person() {
 #[test]
 fn a_modern_client_reads_without_a_connection_and_keeps_it_to_itself() {
     let bench = Bench::with("1s", &PASS);
-    let meta = json!({ "io.modelcontextprotocol/protocolVersion": MODERN });
+    let meta = json!({ "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {} });
     let read = |state: Option<&Value>| {
         let door = bench.door().header("mcp-protocol-version", MODERN).header("mcp-method", "resources/read");
         let mut params = json!({"uri": "note:///1", "_meta": meta});

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use placet_core::c14n::Value;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::stdio::Refusal;
 use super::{CallError, MESSAGE_BYTES_MAX};
+use crate::mcp::catalogue::Definition;
 use crate::mcp::events::Events;
 use crate::mcp::wire::{self, LEGACY, MODERN};
 
@@ -28,6 +30,8 @@ pub(super) struct Http {
     url: String,
     next_id: AtomicU64,
     session: Mutex<Option<HeaderValue>>,
+    /// Which of the older revisions it speaks, if it speaks one.
+    version: &'static str,
     gone: AtomicBool,
 }
 
@@ -64,6 +68,7 @@ impl Http {
             url: url.to_owned(),
             next_id: AtomicU64::new(1),
             session: Mutex::default(),
+            version: LEGACY.first().copied().unwrap_or_default(),
             gone: AtomicBool::new(false),
         })
     }
@@ -72,17 +77,29 @@ impl Http {
         !self.gone.load(Ordering::Relaxed)
     }
 
+    /// Nothing more is sent over this connection; the next call opens another.
+    pub(super) fn give_up(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// The older revision that it said it speaks, which each call repeats from now on.
+    pub(super) fn speaks(&mut self, version: Option<&str>) {
+        let known = LEGACY.iter().copied().find(|known| Some(*known) == version);
+        self.version = known.unwrap_or(self.version);
+    }
+
     pub(super) async fn exchange(
         &self,
         modern: bool,
         method: &str,
         params: &str,
+        headers: HeaderMap,
         wait: Duration,
     ) -> Result<Box<RawValue>, CallError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::call(Some(id), method, params);
         let exchange = async {
-            let response = self.send(modern, method, params, body).await?;
+            let response = self.send(modern, method, params, headers, body).await?;
             self.answer(id, method, response).await
         };
         let answered = tokio::time::timeout(wait, exchange).await;
@@ -91,7 +108,7 @@ impl Http {
 
     pub(super) async fn notify(&self, modern: bool, method: &str) -> Result<(), CallError> {
         let body = wire::call(None, method, "{}");
-        let response = self.send(modern, method, "{}", body).await?;
+        let response = self.send(modern, method, "{}", HeaderMap::new(), body).await?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -103,20 +120,22 @@ impl Http {
         modern: bool,
         method: &str,
         params: &str,
+        headers: HeaderMap,
         body: String,
     ) -> Result<Response, CallError> {
         let mut request = self
             .client
             .post(&self.url)
             .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json, text/event-stream");
+            .header(ACCEPT, "application/json, text/event-stream")
+            .headers(headers);
         if modern {
             request = request.header(VERSION, MODERN).header("mcp-method", method);
             if let Some(name) = wire::named_by(method).and_then(|member| text_in(params, member)) {
                 request = request.header("mcp-name", &*wire::as_header(&name));
             }
         } else if method != "initialize" {
-            request = request.header(VERSION, LEGACY.first().copied().unwrap_or_default());
+            request = request.header(VERSION, self.version);
         }
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let held = session.is_some();
@@ -131,8 +150,12 @@ impl Http {
         })?;
         if response.status() == StatusCode::NOT_FOUND && held {
             // The server forgot the session, and did nothing.
-            self.gone.store(true, Ordering::Relaxed);
+            self.give_up();
             return Err(CallError::NotSent("it forgot the session; try again".to_owned()));
+        }
+        if response.status() == StatusCode::BAD_REQUEST && held {
+            // Some that were started anew say it like this. Its words are passed on, and the next call begins anew.
+            self.give_up();
         }
         if method == "initialize"
             && let Some(session) = response.headers().get(SESSION)
@@ -203,6 +226,53 @@ fn text_in(object: &str, member: &str) -> Option<String> {
     serde_json::from_str(members.get(member)?.get()).ok()
 }
 
+/// The headers that repeat those arguments whose properties a tool's definition marks with `x-mcp-header`.
+pub(super) fn mirrored(tool: &Definition, arguments: Option<&Value>) -> HeaderMap {
+    let properties =
+        tool.input_schema().and_then(|schema| schema.as_object()?.get("properties")?.as_object());
+    let arguments = arguments.and_then(Value::as_object);
+    let mut headers = HeaderMap::new();
+    for (name, property) in properties.into_iter().flatten() {
+        let marked = property.as_object().and_then(|property| property.get("x-mcp-header")?.as_str());
+        let value = match arguments.and_then(|arguments| arguments.get(name)) {
+            Some(Value::String(text)) => wire::as_header(text).into_owned(),
+            Some(value @ (Value::Bool(_) | Value::Number(_))) => value.canonical(),
+            _ => continue,
+        };
+        let header = marked.and_then(|marked| HeaderName::try_from(format!("mcp-param-{marked}")).ok());
+        headers.extend(header.zip(HeaderValue::try_from(value).ok()));
+    }
+    headers
+}
+
 fn too_large() -> CallError {
     CallError::Lost(format!("its answer has more than {} MiB", MESSAGE_BYTES_MAX / 1024 / 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_arguments_are_repeated_in_headers_that_carry_anything() {
+        let tool = br#"{"name":"query","inputSchema":{"type":"object","properties":{
+            "region":{"type":"string","x-mcp-header":"Region"},"rows":{"type":"integer","x-mcp-header":"Rows"},
+            "dry":{"type":"boolean","x-mcp-header":"Dry"},"none":{"type":"string","x-mcp-header":"None"},
+            "bad":{"type":"string","x-mcp-header":"not a name"},"sql":{"type":"string"}}}}"#;
+        let arguments =
+            r#"{"region":"\u4e16\r\n","rows":9007199254740993,"dry":false,"none":null,"bad":"x","sql":"s"}"#;
+        let arguments = Value::parse(arguments.as_bytes()).unwrap();
+        let headers = mirrored(&Definition::read(tool).unwrap(), Some(&arguments));
+        let mut headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        headers.sort_unstable();
+        assert_eq!(
+            headers,
+            [
+                ("mcp-param-dry", "false"),
+                ("mcp-param-region", "=?base64?5LiWDQo=?="),
+                ("mcp-param-rows", "9007199254740993")
+            ]
+        );
+    }
 }

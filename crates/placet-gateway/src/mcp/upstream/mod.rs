@@ -15,13 +15,14 @@ use placet_core::action::SecretVersion;
 use placet_core::c14n::Value;
 use placet_core::digest::Sha256Digest;
 use placet_core::secret::Secret;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::ToolSource;
 use super::catalogue::{Definition, HeaderSecret, Reach, Server, ServerName};
-use super::wire::{LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
+use super::wire::{Era, LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
 use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
 
@@ -86,9 +87,14 @@ enum Wire {
 
 /// The part of an answer to `initialize` or `server/discover` that placet reads.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Opening {
     #[serde(default)]
     instructions: Option<String>,
+    #[serde(default)]
+    protocol_version: Option<String>,
+    #[serde(default)]
+    supported_versions: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,32 +142,46 @@ impl Session {
         Ok(session)
     }
 
-    /// Opens with `initialize`, which every server of an older revision and most of the newest one know; a server that
-    /// knows only the newest one says so.
+    /// Opens. A server at an address is asked first whether it speaks the newest revision, as its clients do; a process is
+    /// asked last, as some end when they are asked anything before `initialize`.
     async fn negotiate(&mut self) -> Result<(), String> {
-        let client = client_info();
-        let params = Value::object([
-            ("protocolVersion", Value::string(LEGACY.first().copied().unwrap_or_default())),
-            ("capabilities", Value::object::<String>([])),
-            ("clientInfo", client),
-        ]);
-        let opening = match self.exchange("initialize", &params.canonical(), SETUP_MAX).await {
-            Ok(opening) => {
-                self.notify("notifications/initialized").await.map_err(|error| error.reason())?;
-                opening
-            }
-            Err(CallError::Refused(legacy)) => {
-                self.modern = true;
-                let discovered =
-                    self.exchange("server/discover", &self.params(BTreeMap::new()), SETUP_MAX).await;
-                discovered.map_err(|error| format!("{legacy}; {}", error.reason()))?
-            }
-            Err(error) => return Err(error.reason()),
+        let (first, second) = match self.wire {
+            Wire::Http(_) => (Era::Modern, Era::Legacy),
+            Wire::Process(_) => (Era::Legacy, Era::Modern),
         };
-        let opening: Opening =
-            serde_json::from_str(opening.get()).map_err(|_| "its opening answer is not one")?;
+        let opening = match self.begin(first).await {
+            Err(CallError::Refused(why)) => {
+                self.begin(second).await.map_err(|error| format!("{why}; {}", error.reason()))?
+            }
+            begun => begun.map_err(|error| error.reason())?,
+        };
         self.instructions = opening.instructions.filter(|text| !text.is_empty());
         Ok(())
+    }
+
+    /// Opens in one way or the other.
+    async fn begin(&mut self, era: Era) -> Result<Opening, CallError> {
+        self.modern = era == Era::Modern;
+        let (method, params) = match era {
+            Era::Modern => ("server/discover", self.params(BTreeMap::new())),
+            Era::Legacy => ("initialize", initialize().canonical()),
+        };
+        let answered = self.exchange(method, &params, SETUP_MAX).await?;
+        let none = |_| CallError::Refused(format!("its answer to {method} is none"));
+        let opening: Opening = serde_json::from_str(answered.get()).map_err(none)?;
+        match era {
+            Era::Modern if !opening.supported_versions.iter().any(|version| version == MODERN) => {
+                return Err(CallError::Refused(format!("it does not speak {MODERN}")));
+            }
+            Era::Modern => {}
+            Era::Legacy => {
+                if let Wire::Http(http) = &mut self.wire {
+                    http.speaks(opening.protocol_version.as_deref());
+                }
+                self.notify("notifications/initialized").await?;
+            }
+        }
+        Ok(opening)
     }
 
     /// Parameters with what this server's era wants beside them.
@@ -180,7 +200,7 @@ impl Session {
     async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
         match &self.wire {
             Wire::Process(process) => process.exchange(method, params, wait).await,
-            Wire::Http(http) => http.exchange(self.modern, method, params, wait).await,
+            Wire::Http(http) => http.exchange(self.modern, method, params, HeaderMap::new(), wait).await,
         }
     }
 
@@ -210,7 +230,13 @@ impl Session {
         {
             return Ok(listing.clone());
         }
-        let listing = Arc::new(self.list().await?);
+        let listed = self.list().await.inspect_err(|_| {
+            // It may have forgotten us, in words of its own: the next call begins anew.
+            if let Wire::Http(http) = &self.wire {
+                http.give_up();
+            }
+        });
+        let listing = Arc::new(listed?);
         *kept = Some((Instant::now(), listing.clone()));
         Ok(listing)
     }
@@ -250,7 +276,21 @@ impl Session {
         let Value::Object(members) = params else {
             return Err(CallError::NotSent("its parameters are no object".to_owned()));
         };
-        self.exchange(method, &self.params(members), wait).await
+        let headers = self.mirrored(method, &members).await;
+        let params = self.params(members);
+        match &self.wire {
+            Wire::Process(process) => process.exchange(method, &params, wait).await,
+            Wire::Http(http) => http.exchange(self.modern, method, &params, headers, wait).await,
+        }
+    }
+
+    /// The headers by which a call of the newest revision repeats those arguments that its tool's definition marks.
+    async fn mirrored(&self, method: &str, members: &BTreeMap<String, Value>) -> HeaderMap {
+        let name =
+            members.get("name").and_then(Value::as_str).filter(|_| self.modern && method == "tools/call");
+        let kept = self.listing.lock().await;
+        let tool = name.zip(kept.as_ref()).and_then(|(name, (_, listing))| listing.tools.get(name));
+        tool.map(|tool| http::mirrored(tool, members.get("arguments"))).unwrap_or_default()
     }
 
     /// Whether a text contains a secret of this server, in whatever form the scanner knows.
@@ -317,6 +357,14 @@ fn name_in(tool: &RawValue) -> String {
 
 fn missing(secret: &str) -> String {
     format!("the vault has no secret {secret}: store it with `placet secret set {secret}`")
+}
+
+fn initialize() -> Value {
+    Value::object([
+        ("protocolVersion", Value::string(LEGACY.first().copied().unwrap_or_default())),
+        ("capabilities", Value::object::<String>([])),
+        ("clientInfo", client_info()),
+    ])
 }
 
 fn client_info() -> Value {

@@ -1,0 +1,127 @@
+// The conformance suite of the Model Context Protocol: what passes of a server has to pass of the same server through
+// placet, and placet has to pass as a client of servers, but for what `conformance.json` gives a reason for.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { startGateway } from './lib/gateway.mjs';
+import { CONFORMANCE, NODE, client, server as fixture } from './lib/installed.mjs';
+
+/** The checks that end otherwise through placet, or that placet fails as a client, and why. */
+const EXPECTED = JSON.parse(await readFile(new URL('conformance.json', import.meta.url), 'utf8'));
+
+for (const revision of ['2025-11-25', '2026-07-28']) {
+  test(`a server of ${revision} is the same through placet`, async (t) => {
+    const reference = await startReference(t);
+    const gateway = await startGateway(t, { urls: { reference }, permitted: 'all' });
+    const address = await withToken(t, gateway.address('reference'), gateway.placet.token);
+    const server = (url) => judged(t, ['server', '--url', url, '--suite', 'all', '--spec-version', revision]);
+    const [direct, through] = [await server(reference), await server(address)];
+    const differing = Object.keys({ ...direct, ...through }).filter((check) => passes(direct[check]) && !passes(through[check]));
+    asExpected(differing, `server of ${revision}`, (check) => `${check}: ${direct[check]} → ${through[check]}`);
+    const passed = Object.values(through).filter((status) => status === 'SUCCESS').length;
+    t.diagnostic(`${passed} checks of ${Object.keys(direct).length} passed, ${differing.length} expected differences`);
+    assert.ok(passed > differing.length, 'most of it is the same');
+  });
+}
+
+/** What a client is judged by that has no authorization server and no model of its own. */
+const CLIENT_SCENARIOS = [
+  ['initialize', '2025-11-25'],
+  ['tools_call', '2025-11-25'],
+  ['sse-retry', '2025-11-25'],
+  ['json-schema-2020-12-preservation', '2025-11-25'],
+  ['tools_call', '2026-07-28'],
+  ['request-metadata', '2026-07-28'],
+  ['http-standard-headers', '2026-07-28'],
+  ['http-custom-headers', '2026-07-28'],
+  ['json-schema-ref-no-deref', '2026-07-28'],
+  ['json-schema-2020-12-preservation', '2026-07-28'],
+];
+
+test('to a server placet is a client as it should be', async (t) => {
+  const failing = [];
+  const command = `${NODE} ${client('through-placet.mjs')}`;
+  for (const [scenario, revision] of CLIENT_SCENARIOS) {
+    const checks = await judged(t, ['client', '--command', command, '--scenario', scenario, '--spec-version', revision]);
+    assert.ok(Object.values(checks).some(passes), `${scenario} ran`);
+    failing.push(...Object.keys(checks).filter((check) => checks[check] === 'FAILURE'));
+  }
+  asExpected(failing, 'client', (check) => check);
+});
+
+/** INFO and SKIPPED tell how a check came about; a WARNING is a SHOULD that is not met. */
+function passes(status) {
+  return status === 'SUCCESS';
+}
+
+/** A line of the file means one check, a scenario, or all scenarios whose names begin so. */
+function covers(line, check) {
+  return check === line || check.startsWith(line.endsWith('*') ? line.slice(0, -1) : `${line}: `);
+}
+
+function asExpected(found, where, shown) {
+  const lines = Object.keys(EXPECTED[where]);
+  const surprising = found.filter((check) => !lines.some((line) => covers(line, check)));
+  assert.deepEqual(surprising.map(shown), [], 'nothing says why');
+  const settled = lines.filter((line) => !found.some((check) => covers(line, check)));
+  assert.deepEqual(settled, [], 'it is as it should be now: take the line out of conformance.json');
+}
+
+/** Each check of each scenario, and how it ended. */
+async function judged(t, args) {
+  const directory = await mkdtemp(join(tmpdir(), 'placet-conformance-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  // It ends with an error if anything fails: the checks tell more.
+  const judge = spawn(NODE, [CONFORMANCE, ...args, '-o', directory], { cwd: directory, stdio: 'ignore' });
+  await once(judge, 'close');
+  const checks = {};
+  for (const run of await readdir(directory)) {
+    const scenario = run.replace(/^(server|client)-/, '').replace(/-\d{4}-\d{2}-\d{2}T.*$/, '');
+    for (const { id, status } of JSON.parse(await readFile(join(directory, run, 'checks.json'), 'utf8'))) {
+      const name = `${scenario}: ${id}`;
+      // One name may stand for several observations: the worst of them counts.
+      if (checks[name] !== 'FAILURE') checks[name] = status;
+    }
+  }
+  assert.ok(Object.keys(checks).length > 0, 'the suite ran');
+  return checks;
+}
+
+async function startReference(t) {
+  const child = spawn(NODE, [fixture('reference.mjs')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  return line;
+}
+
+/** The suite knows no tokens: a proxy that adds one, and changes nothing else. Host and Origin stay what they were. */
+async function withToken(t, address, token) {
+  const target = new URL(address);
+  const proxy = createServer((incoming, outgoing) => {
+    const { method, headers } = incoming;
+    const local = headers.host === `127.0.0.1:${proxy.address().port}` || headers.host === `localhost:${proxy.address().port}`;
+    const passed = request(target, {
+      method,
+      headers: { ...headers, ...(local && { host: target.host }), authorization: `Bearer ${token}` },
+    });
+    passed.on('response', (answer) => {
+      outgoing.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(outgoing);
+    });
+    passed.on('error', () => outgoing.destroy());
+    // A client that hangs up is one that hangs up.
+    outgoing.on('close', () => passed.destroy());
+    incoming.pipe(passed);
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  t.after(() => proxy.close());
+  return `http://127.0.0.1:${proxy.address().port}/mcp`;
+}
