@@ -21,7 +21,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::body::refuse_declared;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, word_of};
 
 /// The id of one call: in the answer's `x-request-id`, in every problem, and in every log line about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,10 +86,12 @@ async fn frame(State(frame): State<Frame>, mut request: Request, next: Next) -> 
     request.headers_mut().remove(&REQUEST_ID);
     request.headers_mut().extend(header.ok().map(|value| (REQUEST_ID, value)));
     request.extensions_mut().insert(id.clone());
-    // The route's pattern: a path may hold a secret.
+    // The route's pattern, and a method only if it is one of ours: what a caller writes may be a secret.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let span = tracing::info_span!("call", door = frame.door, call.id = %id.0, %method, route);
+    let span =
+        tracing::info_span!("call", door = frame.door, call.id = %id.0, method = word_of(&method), route);
+    span.in_scope(|| tracing::debug!("received"));
     let began = Instant::now();
     let response = if !crate::query::is_text(request.uri().path()) {
         // No name of ours is like that. The router would say so in words of its own.

@@ -37,7 +37,7 @@ pub(super) fn permitted(bench: &Bench) -> Result<Vec<Figure>> {
         let mut beside = bench.callers(&[Door::at(&upstream)?], count)?;
         let mut callers = bench.callers(std::slice::from_ref(&through), count)?;
         let bodies = bodies();
-        let mut call = |callers: &mut Vec<Caller>, pid, path, until| {
+        let call = |callers: &mut Vec<Caller>, pid, path, until| {
             bench.block_on(drive_to(callers, pid, path, 200, until, bodies.clone()))
         };
         let warm = Until::Calls(bench.by_scale(count, 300, 1_000));

@@ -133,7 +133,7 @@ impl Mcp {
 
     /// The connection to a server.
     pub(super) async fn reached(&self, server: &Server) -> Result<Arc<Session>, Told> {
-        self.session(server).await.map_err(|why| unreachable(server, &why))
+        self.session(server).await.map_err(|unreached| unreachable(server, &unreached.why))
     }
 
     /// A value that claims one grant. Written in hex: it may travel as text.

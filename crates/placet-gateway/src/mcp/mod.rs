@@ -49,7 +49,7 @@ use placet_core::time::Clock;
 use crate::authority::{Authority, AuthorityError, Shown};
 use catalogue::{Catalogue, Server};
 pub use upstream::ServerSecrets;
-use upstream::{Session, Upstreams};
+use upstream::{Session, Unreached, Upstreams};
 use wire::RpcError;
 
 /// What an enforcement point for tools asks beside what may be done. Every method fails closed.
@@ -190,7 +190,7 @@ impl Mcp {
         Ok(catalogue)
     }
 
-    async fn session(&self, server: &Server) -> Result<Arc<Session>, String> {
+    async fn session(&self, server: &Server) -> Result<Arc<Session>, Unreached> {
         let names: Vec<String> = server.reach.secrets().into_iter().map(str::to_owned).collect();
         let source = &self.0.parts.source;
         let versions = match names.is_empty() {

@@ -26,7 +26,7 @@ impl Mcp {
     async fn described(&self, server: &Server) -> ServerDocument {
         let offered = match self.session(server).await {
             Ok(session) => session.listing(Freshness::Fresh).await,
-            Err(why) => Err(why),
+            Err(unreached) => Err(unreached.for_operators()),
         };
         let (tools, problem) = match &offered {
             Ok(listing) => (standing(server, listing), None),

@@ -251,6 +251,7 @@ impl Writer {
         }
         head::write(&self.db, &head)?;
         self.execute("COMMIT")?;
+        tracing::trace!(transitions = batch.len(), entries = head.frontier.size(), "committed");
         Ok(Some((head, results)))
     }
 

@@ -406,6 +406,12 @@ impl Cli {
         self.command.stdin(Stdio::null()).stdout(file).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Starts it, leaves it running, and has its talk written to this file.
+    pub(crate) fn spawn_talking_into(mut self, file: &Path) -> Child {
+        let file = fs::File::create(file).unwrap();
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(self) -> Ended {
         ended(self.spawn())

@@ -30,6 +30,7 @@ mod hostile;
 mod http;
 mod operators;
 mod policy;
+mod privacy;
 mod proof;
 mod reading;
 mod recording;

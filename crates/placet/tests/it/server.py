@@ -39,6 +39,8 @@ def tools():
         tool("die", "Ends before it answers."),
         tool("big", "Answers at length.", size={"type": "integer"}),
         tool("ask", "Asks the client something first."),
+        tool("mutter", "Writes what it has in hand to standard error, and ends.", text={"type": "string"}),
+        tool("refuse", "Refuses, and tells why in its own words.", text={"type": "string"}),
         tool("hidden\u200b", "Its name hides something."),
     ]
     if told("twice"):
@@ -48,6 +50,18 @@ def tools():
 
 def text(words, **more):
     return {"content": [{"type": "text", "text": words}], "x-vendor": "kept", **more}
+
+
+class Refused(Exception):
+    """What is answered with an error."""
+
+
+def mutter(words):
+    """Says it where it is no message: on standard error, and as a line that is JSON and none of the protocol's."""
+    words = os.environ.get("SHOP_PASSWORD", "") + " " + words
+    print(words, file=sys.stderr, flush=True)
+    say(words)
+    say({"id": {"of": words}, "method": [words]})
 
 
 def call(id, params):
@@ -60,6 +74,11 @@ def call(id, params):
         return text("x" * arguments["size"])
     if name == "leak":
         return text("it is " + os.environ["SHOP_PASSWORD"])
+    if name == "mutter":
+        mutter(json.dumps(arguments))
+        os._exit(4)
+    if name == "refuse":
+        raise Refused(arguments["text"])
     if name == "ask":
         say({"jsonrpc": "2.0", "id": "mine", "method": "elicitation/create", "params": {"message": "approve?"}})
         answer = json.loads(sys.stdin.readline())
@@ -99,6 +118,9 @@ def beside_tools(method, params):
 
 def main():
     sys.stdout.write("a banner that is no message\n")
+    if told("fail"):
+        mutter("cannot log in")
+        sys.exit(5)
     with open(os.path.join(HOME, "environment"), "w") as file:
         file.write("\n".join(sorted(os.environ)))
     for line in sys.stdin:
@@ -112,7 +134,11 @@ def main():
         elif method == "tools/list":
             say({"jsonrpc": "2.0", "id": id, "result": {"tools": tools()}})
         elif method == "tools/call":
-            say({"jsonrpc": "2.0", "id": id, "result": call(id, message["params"])})
+            try:
+                say({"jsonrpc": "2.0", "id": id, "result": call(id, message["params"])})
+            except Refused as refusal:
+                words = os.environ["SHOP_PASSWORD"] if str(refusal) == "secret" else str(refusal)
+                say({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "not with " + words}})
         elif id is not None and (beside := beside_tools(method, message.get("params", {}))) is not None:
             say({"jsonrpc": "2.0", "id": id, "result": beside})
         elif id is not None:

@@ -54,6 +54,29 @@ pub(super) enum CallError {
     Lost(String),
 }
 
+/// Why there is no connection to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unreached {
+    /// For everybody.
+    pub(super) why: String,
+    /// What the server wrote to standard error meanwhile, for operators.
+    words: Option<String>,
+}
+
+impl Unreached {
+    /// With the server's own words.
+    pub(super) fn for_operators(&self) -> String {
+        let words = self.words.as_ref().map(|words| format!("; its last words: {words}"));
+        format!("{}{}", self.why, words.unwrap_or_default())
+    }
+}
+
+impl From<String> for Unreached {
+    fn from(why: String) -> Self {
+        Unreached { why, words: None }
+    }
+}
+
 /// What a server offers now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listing {
@@ -106,7 +129,7 @@ struct Page<'a> {
 }
 
 impl Session {
-    async fn open(server: &Server, secrets: ServerSecrets) -> Result<Self, String> {
+    async fn open(server: &Server, secrets: ServerSecrets) -> Result<Self, Unreached> {
         let wire = match &server.reach {
             Reach::Process { command, environment, secrets: variables, run_as } => {
                 let identity = Identity::resolve(run_as).map_err(|error| error.to_string())?;
@@ -138,8 +161,10 @@ impl Session {
             secrets,
             listing: tokio::sync::Mutex::default(),
         };
-        session.negotiate().await?;
-        Ok(session)
+        match session.negotiate().await {
+            Ok(()) => Ok(session),
+            Err(why) => Err(Unreached { why, words: session.last_words() }),
+        }
     }
 
     /// Opens. A server at an address is asked first whether it speaks the newest revision, as its clients do; a process is
@@ -198,10 +223,27 @@ impl Session {
     }
 
     async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
-        match &self.wire {
+        let answered = match &self.wire {
             Wire::Process(process) => process.exchange(method, params, wait).await,
             Wire::Http(http) => http.exchange(self.modern, method, params, HeaderMap::new(), wait).await,
+        };
+        // A refusal may tell a secret as well as a result may.
+        answered.map_err(|error| match error {
+            CallError::Refused(words) if self.leaks(&words) => CallError::Refused(
+                "its words are withheld: they contain a secret that placet holds".to_owned(),
+            ),
+            other => other,
+        })
+    }
+
+    /// What a process wrote last to standard error, unless a secret is in it.
+    fn last_words(&self) -> Option<String> {
+        let Wire::Process(process) = &self.wire else { return None };
+        let words = process.last_words()?;
+        if self.leaks(&words) {
+            return Some("withheld, they contain a secret that placet holds".to_owned());
         }
+        Some(words)
     }
 
     async fn notify(&self, method: &str) -> Result<(), CallError> {
@@ -386,7 +428,7 @@ struct Seat {
 struct Held {
     session: Option<(Fingerprint, Arc<Session>)>,
     failures: u32,
-    not_before: Option<(Instant, String)>,
+    not_before: Option<(Instant, Unreached)>,
 }
 
 /// What a connection was opened with: if this changes, it is another one.
@@ -400,11 +442,11 @@ impl Upstreams {
         server: &Server,
         versions: Vec<SecretVersion>,
         source: &dyn ToolSource,
-    ) -> Result<Arc<Session>, String> {
+    ) -> Result<Arc<Session>, Unreached> {
         let seat = self.seat(&server.name);
         let mut held = seat.held.lock().await;
         if seat.draining.load(Ordering::Relaxed) {
-            return Err("placet is shutting down".to_owned());
+            return Err("placet is shutting down".to_owned().into());
         }
         let fingerprint = (server.reach.clone(), versions.clone());
         if let Some((opened_with, session)) = &held.session {
@@ -413,25 +455,26 @@ impl Upstreams {
             }
             held.session = None;
         }
-        if let Some((until, why)) = held.not_before.as_ref().filter(|(until, _)| Instant::now() < *until) {
+        if let Some((until, last)) = held.not_before.as_ref().filter(|(until, _)| Instant::now() < *until) {
             let left = until.duration_since(Instant::now()).as_secs() + 1;
-            return Err(format!("{why} (tried again in {left} s)"));
+            return Err(Unreached { why: format!("{} (tried again in {left} s)", last.why), ..last.clone() });
         }
         let secrets = source.server_secrets(versions).await.map_err(|error| error.message)?;
         let opened = tokio::time::timeout(SETUP_MAX, Session::open(server, secrets)).await;
-        match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned())) {
+        match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned().into())) {
             Ok(session) => {
                 let session = Arc::new(session);
                 *held = Held { session: Some((fingerprint, session.clone())), ..Held::default() };
                 Ok(session)
             }
-            Err(why) => {
-                tracing::warn!(server = %server.name, why, "an MCP server could not be reached");
+            Err(unreached) => {
+                // Why may be told in the server's own words, which are not for the log.
+                tracing::warn!(server = %server.name, "an MCP server could not be reached: `placet mcp ls` says why");
                 let wait =
                     BACK_OFF_MIN.saturating_mul(2u32.saturating_pow(held.failures.min(16))).min(BACK_OFF_MAX);
                 held.failures = held.failures.saturating_add(1);
-                held.not_before = Some((Instant::now() + wait, why.clone()));
-                Err(why)
+                held.not_before = Some((Instant::now() + wait, unreached.clone()));
+                Err(unreached)
             }
         }
     }

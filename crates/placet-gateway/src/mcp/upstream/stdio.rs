@@ -27,8 +27,10 @@ use crate::runner::user::Identity;
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How many messages may wait to be written.
 const QUEUE_MAX: usize = 64;
-/// How much of what it writes to standard error is kept to explain its end.
+/// How much of what it writes to standard error is kept to explain to operators why it does not start.
 const STDERR_BYTES_MAX: usize = 2048;
+/// How long after its end the rest of that is waited for.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Who waits for the answers to which calls.
 type Waiters = HashMap<u64, oneshot::Sender<Result<Box<RawValue>, CallError>>>;
@@ -42,6 +44,7 @@ pub(super) struct Process {
     waiting: Waiting,
     list_changed: Arc<AtomicBool>,
     ended: watch::Receiver<Option<String>>,
+    said: Arc<Mutex<String>>,
 }
 
 /// A message to be written, and who wants to know that it was.
@@ -83,19 +86,27 @@ impl Process {
         let (end, ended) = watch::channel(None);
         let said = Arc::new(Mutex::new(String::new()));
         tokio::spawn(write_lines(stdin, queue));
-        tokio::spawn(keep_stderr(server.clone(), stderr, said.clone()));
+        let stderr = tokio::spawn(keep_stderr(stderr, said.clone()));
         let reader =
             Reader { waiting: waiting.clone(), list_changed: list_changed.clone(), lines: lines.downgrade() };
         let server = server.clone();
         tokio::spawn(async move {
             let why = reader.read_lines(stdout).await;
-            let why = end_of(child, group, why, &said).await;
+            let why = end_of(child, group, why).await;
+            // Its last words are there before anybody is told that it ended.
+            let _ = tokio::time::timeout(LAST_WORDS_MAX, stderr).await;
             tracing::warn!(%server, why, "an MCP server ended");
             reader.fail_all(&why);
             // Nobody may be looking any more.
             let _ = end.send(Some(why));
         });
-        Ok(Process { group, next_id: AtomicU64::new(1), lines, waiting, list_changed, ended })
+        Ok(Process { group, next_id: AtomicU64::new(1), lines, waiting, list_changed, ended, said })
+    }
+
+    /// The last line that it wrote to standard error: words of a stranger, about whatever it had in hand.
+    pub(super) fn last_words(&self) -> Option<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -178,12 +189,11 @@ async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Line>) {
     }
 }
 
-/// Keeps the last words, and tells the log that there were some. What a server writes is not to be trusted.
-async fn keep_stderr(server: ServerName, mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>) {
+/// Keeps the last words. They are not logged: a server writes there what it was called with, and its credentials.
+async fn keep_stderr(mut stderr: impl AsyncRead + Unpin, said: Arc<Mutex<String>>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
         let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned();
-        tracing::debug!(%server, said = %placet_core::text::visible(&text), "an MCP server wrote to standard error");
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         said.push_str(&text);
         let surplus = said.len().saturating_sub(STDERR_BYTES_MAX);
@@ -192,14 +202,11 @@ async fn keep_stderr(server: ServerName, mut stderr: impl AsyncRead + Unpin, sai
     }
 }
 
-async fn end_of(mut child: Child, group: Pid, why: String, said: &Mutex<String>) -> String {
+async fn end_of(mut child: Child, group: Pid, why: String) -> String {
     // Whatever it left behind goes with it.
     let _ = killpg(group, Signal::SIGKILL);
     let status = child.wait().await.map_or_else(|_| String::new(), |status| format!(", {status}"));
-    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty());
-    let last = last.map(|line| format!("; its last words: {}", placet_core::text::visible(line.trim())));
-    format!("{why}{status}{}", last.unwrap_or_default())
+    format!("{why}{status}")
 }
 
 /// What placet reads of a message; the rest of it stays as it is.
@@ -252,10 +259,11 @@ impl Reader {
                 Ok(_) => {}
                 Err(error) => return format!("it could not be read from: {error}"),
             }
-            // A line that is no message is not worth the connection: servers print banners.
+            // A line that is no message is not worth the connection: servers print banners. What stands in it, and so in
+            // the reader's complaint, is not for the log.
             match serde_json::from_slice::<Message>(&line) {
                 Ok(message) => self.take(message).await,
-                Err(error) => tracing::debug!(%error, "an MCP server sent a line that is no message"),
+                Err(_) => tracing::debug!(bytes = line.len(), "an MCP server sent a line that is no message"),
             }
         }
     }
