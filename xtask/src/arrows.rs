@@ -23,10 +23,11 @@ const SERVER: &str = "placet-server";
 const PLACET: &str = "placet";
 const TESTKIT: &str = "placet-testkit";
 const BENCH: &str = "placet-bench";
+const FUZZ: &str = "placet-fuzz";
 const XTASK: &str = "xtask";
 
 /// Each crate with the crates of ours that it may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     (CORE, &[]),
     (LEDGER, &[]),
     (POLICY, &[CORE]),
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     (PLACET, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API, SERVER]),
     (TESTKIT, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API]),
     (BENCH, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API, SERVER, TESTKIT]),
+    (FUZZ, &[CORE, POLICY, LEDGER, GATEWAY, API, SERVER]),
     (XTASK, &[]),
 ];
 

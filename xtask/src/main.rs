@@ -10,6 +10,7 @@ mod chaos;
 mod ci;
 mod dependencies;
 mod exec;
+mod fuzz;
 mod generate;
 mod mcp;
 mod metadata;
@@ -32,6 +33,7 @@ usage: cargo xtask COMMAND
   model [--histories N] [--seed S]            play random histories on the broker and on the naive model
   mcp-matrix                                  which MCP client gets a late decision, in real time, into docs/mcp-matrix.md
   crash [--every N]                           kill the binary before every write, or every Nth, and let every such write fail
+  fuzz [TARGET…] [--seconds N] [--list]       try any bytes on what reads them, guided by coverage, N seconds each
 ";
 
 fn main() -> ExitCode {
@@ -79,6 +81,9 @@ fn run(arguments: &[String]) -> Result<(), Stop> {
             let places = every.parse().ok().filter(|every| *every > 0);
             let wrong = || Stop::Usage(format!("--every needs a number from one on, not {every}"));
             chaos::crash(&machine, places.ok_or_else(wrong)?)?;
+        }
+        ["fuzz", options @ ..] => {
+            fuzz::run(&machine, &fuzz::Options::parse(options).map_err(Stop::Usage)?)?;
         }
         ["generate"] => generate::write(&machine)?,
         ["generate", "--check"] => generate::check(&machine)?,

@@ -180,6 +180,8 @@ impl Tile {
 /// The tiles that a tree of `new_size` has and one of `old_size` has not: entry bundles first, then hashes from the
 /// lowest level up, in each the full ones before the partial one.
 pub fn growth(old_size: u64, new_size: u64) -> impl Iterator<Item = Tile> {
+    // Beyond it there are no tiles, and there is no end of looking for them.
+    let (old_size, new_size) = (old_size.min(SIZE_MAX), new_size.min(SIZE_MAX));
     Kind::all().flat_map(move |kind| {
         let (old, new) = (kind.items(old_size), kind.items(new_size));
         let changed =

@@ -31,6 +31,9 @@ mod overview;
 mod pages;
 mod policy;
 mod query;
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub mod readers;
 mod resource;
 mod reviewers;
 mod seats;

@@ -4,7 +4,8 @@
 pub struct Events {
     bytes_max: usize,
     held: Vec<u8>,
-    data: String,
+    /// The data of the event so far; none before its first line of data.
+    data: Option<String>,
 }
 
 /// One event has more bytes than the reader takes.
@@ -15,13 +16,13 @@ pub struct EventTooLarge(usize);
 impl Events {
     /// None yet; one may have so many bytes.
     pub fn bounded(bytes_max: usize) -> Self {
-        Events { bytes_max, held: Vec::new(), data: String::new() }
+        Events { bytes_max, held: Vec::new(), data: None }
     }
 
     /// Takes bytes; gives the data of the events that they complete.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<String>, EventTooLarge> {
         self.held.extend_from_slice(chunk);
-        if self.held.len() + self.data.len() > self.bytes_max {
+        if self.held.len() + self.data.as_ref().map_or(0, String::len) > self.bytes_max {
             return Err(EventTooLarge(self.bytes_max));
         }
         let mut whole = Vec::new();
@@ -31,15 +32,16 @@ impl Events {
             start += length + 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
-                if !self.data.is_empty() {
-                    whole.push(std::mem::take(&mut self.data));
-                }
+                whole.extend(self.data.take().filter(|data| !data.is_empty()));
             } else if let Some(data) = line.strip_prefix(b"data:") {
                 let data = String::from_utf8_lossy(data.strip_prefix(b" ").unwrap_or(data));
-                if !self.data.is_empty() {
-                    self.data.push('\n');
+                match &mut self.data {
+                    Some(before) => {
+                        before.push('\n');
+                        before.push_str(&data);
+                    }
+                    None => self.data = Some(data.into_owned()),
                 }
-                self.data.push_str(&data);
             }
         }
         self.held.drain(..start);

@@ -22,6 +22,9 @@ mod listings;
 mod methods;
 mod operators;
 mod patience;
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub mod readers;
 mod schema;
 mod tasks;
 mod ticket;
