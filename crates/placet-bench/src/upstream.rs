@@ -51,9 +51,13 @@ async fn answer(request: Request<Incoming>) -> std::result::Result<Response<Full
         }
         _ => Value::Null,
     };
+    let outcome = match &result {
+        Value::Null => ("error", json!({"code": -32601, "message": "no such method"})),
+        result => ("result", result.clone()),
+    };
     let mut response = match call.get("id") {
         Some(id) => {
-            let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
+            let answer = json!({"jsonrpc": "2.0", "id": id, outcome.0: outcome.1});
             Response::new(Full::new(Bytes::from(answer.to_string())))
         }
         None => {

@@ -66,11 +66,6 @@ pub(crate) enum Op {
         behalf: Option<usize>,
         key: Option<u8>,
     },
-    /// The bot of an earlier request makes the same call again.
-    Again {
-        back: usize,
-        key: Option<u8>,
-    },
     /// A person votes on what they are shown.
     Vote {
         person: usize,
@@ -248,7 +243,6 @@ impl Dice {
             | Op::Cancel { back, .. }
             | Op::Claim { back, .. }
             | Op::Report { back, .. } => *back,
-            Op::Submit { bot, key, .. } if self.percent(40) => return self.another_of(*bot, *key),
             same => return same.clone(),
         };
         let mut op = match self.below(5) {
@@ -265,15 +259,6 @@ impl Dice {
         op
     }
 
-    /// Another call of the same bot, with the same key.
-    fn another_of(&self, caller: usize, with: Option<u8>) -> Op {
-        let mut another = self.submit();
-        if let Op::Submit { bot, key, .. } = &mut another {
-            (*bot, *key) = (caller, with);
-        }
-        another
-    }
-
     /// What can be held: everything in which something is decided.
     fn held(&self) -> Op {
         match self.below(10) {
@@ -287,8 +272,7 @@ impl Dice {
 
     fn op(&self) -> Op {
         match self.below(100) {
-            0..20 => self.submit(),
-            20..24 => Op::Again { back: self.back(), key: self.percent(25).then(|| self.small(3)) },
+            0..24 => self.submit(),
             24..48 => self.vote(),
             48..64 => self.claim(),
             64..70 => self.cancel(),

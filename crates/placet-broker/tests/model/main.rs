@@ -131,30 +131,25 @@ fn random_histories_agree_with_the_naive_model() {
 
 /// The planted bugs, and the seed of a history that finds each: the search begins there and goes on from there, so that
 /// it is quick as long as histories are drawn as they are.
-const BUGS: [(Bug, u64); 23] = [
+const BUGS: [(Bug, u64); 18] = [
     (Bug::ConsumedAfterTheExecution, 1),
-    (Bug::NoPermitEntry, 1),
+    (Bug::NoPermitEntry, 3),
     (Bug::AcknowledgedBeforeTheDisk, 1),
-    (Bug::LastWriterWins, 1),
-    (Bug::DirectoryEpochNotChecked, 1),
-    (Bug::BundleEpochNotChecked, 1),
-    (Bug::DeadlineOutsideTheTransition, 1),
-    (Bug::TwinNotChecked, 1),
-    (Bug::KeyNotCheckedInTheTransition, 1),
-    (Bug::KeyReuseNotChecked, 1),
-    (Bug::CapNotCheckedInTheTransition, 1),
+    (Bug::LastWriterWins, 5),
+    (Bug::DirectoryEpochNotChecked, 3),
+    (Bug::BundleEpochNotChecked, 5),
+    (Bug::DeadlineOutsideTheTransition, 4),
+    (Bug::TwinNotChecked, 2),
+    (Bug::KeyReuseNotChecked, 2),
     (Bug::ClockNotChecked, 1),
     (Bug::WallClock, 1),
-    (Bug::StalePolicy, 1),
-    (Bug::VotesByAccount, 1),
-    (Bug::SponsorsAliasVotes, 1),
+    (Bug::StalePolicy, 2),
     (Bug::DisabledStillCounts, 1),
-    (Bug::SecondDecisionSkipped, 1),
-    (Bug::ThirdDecisionSkipped, 1),
-    (Bug::UnknownIsRetried, 1),
-    (Bug::LateDenialIgnored, 1),
-    (Bug::NothingIsEverDue, 1),
-    (Bug::OldTokenStillOpens, 1),
+    (Bug::SecondDecisionSkipped, 2),
+    (Bug::ThirdDecisionSkipped, 14),
+    (Bug::LateDenialIgnored, 19),
+    (Bug::NothingIsEverDue, 4),
+    (Bug::OldTokenStillOpens, 2),
 ];
 
 #[test]

@@ -24,7 +24,7 @@ const OUTCOME: Millis = 10 * MINUTE;
 const SESSION: Millis = 12 * 60 * MINUTE;
 const BEHIND_MAX: Millis = 2_000;
 /// The caps that histories play under: small, so that they are reached.
-pub(crate) const PENDING_MAX: u32 = 3;
+pub(crate) const PENDING_MAX: u32 = 5;
 pub(crate) const REVIEWS_MAX: u32 = 9;
 
 /// Who there is. Persons 0 and 6 operate placet; 4 may be the same human as 0, and 5 as 1.
@@ -260,6 +260,11 @@ impl Naive {
         self.last - self.clock <= BEHIND_MAX
     }
 
+    /// The request that came so many before the newest.
+    pub(crate) fn back(&self, back: usize) -> Option<usize> {
+        (!self.requests.is_empty()).then(|| self.requests.len() - 1 - back.min(self.requests.len() - 1))
+    }
+
     /// What a person is shown of a request: while it waits, what is to be decided; later the card that it was decided on.
     pub(crate) fn shown(&self, request: usize) -> Shown {
         let request = &self.requests[request];
@@ -268,6 +273,49 @@ impl Naive {
             _ => Card { content: request.content, expires: request.deadline, ..request.card },
         };
         Shown { content: request.content, card }
+    }
+
+    /// The request that a call is about.
+    pub(crate) fn target(&self, op: &Op) -> Option<usize> {
+        match op {
+            Op::Vote { back, .. }
+            | Op::Cancel { back, .. }
+            | Op::Claim { back, .. }
+            | Op::Report { back, .. }
+            | Op::Resolve { back, .. } => self.back(*back),
+            _ => None,
+        }
+    }
+
+    /// The same call, about the same requests, now that others have come, and with the same token, which may be old by now.
+    pub(crate) fn later(&self, op: &Op, before: &Naive) -> Op {
+        let more = self.requests.len() - before.requests.len();
+        let mut op = op.clone();
+        let caller = match &op {
+            Op::Submit { bot, .. } => Some(*bot),
+            other => before.target(other).map(|target| before.requests[target].bot),
+        };
+        let rotated = caller.is_some_and(|bot| self.bot_token[bot] != before.bot_token[bot]);
+        if let Op::Submit { old_token, .. } | Op::Cancel { old_token, .. } | Op::Claim { old_token, .. } =
+            &mut op
+        {
+            *old_token |= rotated;
+        }
+        match &mut op {
+            Op::Vote { back, .. }
+            | Op::Cancel { back, .. }
+            | Op::Claim { back, .. }
+            | Op::Resolve { back, .. } => *back = before.clamped(*back) + more,
+            Op::Report { back, of, .. } => {
+                (*back, *of) = (before.clamped(*back) + more, before.clamped(*of) + more);
+            }
+            _ => {}
+        }
+        op
+    }
+
+    fn clamped(&self, back: usize) -> usize {
+        back.min(self.requests.len().saturating_sub(1))
     }
 
     /// Whether law and people are those of before.
@@ -334,7 +382,6 @@ impl Naive {
             Op::Submit { bot, old_token, thing, behalf, key } => {
                 self.submit(side, at, bot, old_token, thing, behalf.unwrap_or(BOTS[bot].0), key)
             }
-            Op::Again { .. } => unreachable!("it was spelled out"),
             Op::Vote { person, by_token, back, approve, twist } => match (self.back(back), shown) {
                 (Some(request), Some(shown)) => {
                     self.vote(at, person, by_token, request, approve, twist, shown)
@@ -565,4 +612,3 @@ fn word(say: &Say) -> &'static str {
 }
 
 mod calls;
-mod naming;

@@ -68,7 +68,7 @@ pub(crate) enum Bug {
     DisabledStillCounts,
     /// A vote grants without policy being asked again.
     SecondDecisionSkipped,
-    /// A claim starts on the people and the policy of the last grant.
+    /// A claim starts on the people and the policy of when it was granted.
     ThirdDecisionSkipped,
     /// What nobody knows the outcome of may be asked again.
     UnknownIsRetried,
@@ -111,7 +111,13 @@ impl Bug {
     /// Which precondition the transition loses.
     fn loses(self, requires: &Requires) -> bool {
         match requires {
-            Requires::DirectoryEpoch(_) => self == Bug::DirectoryEpochNotChecked,
+            Requires::DirectoryEpoch(_) => matches!(
+                self,
+                Bug::DirectoryEpochNotChecked
+                    | Bug::VotesByAccount
+                    | Bug::SponsorsAliasVotes
+                    | Bug::DisabledStillCounts
+            ),
             Requires::BundleEpoch(_) => matches!(self, Bug::BundleEpochNotChecked | Bug::StalePolicy),
             Requires::Before(_) => self == Bug::DeadlineOutsideTheTransition,
             Requires::Twin(..) => self == Bug::TwinNotChecked,
@@ -269,9 +275,7 @@ impl Views for Planted {
         Box::pin(async move {
             let truth = self.inner.directory().await?;
             if self.skips_third() {
-                let people = self.remembered.lock().unwrap().directory.clone().unwrap_or(truth.clone());
-                // With its token the bot comes in, or does not, as ever.
-                return Ok(Arc::new(Directory { agents: truth.agents.clone(), ..Directory::clone(&people) }));
+                return Ok(self.remembered.lock().unwrap().directory.clone().unwrap_or(truth));
             }
             let mut shown = Directory::clone(&truth);
             let sponsors: Vec<_> = shown.agents.values().map(|agent| agent.sponsor).collect();

@@ -176,7 +176,6 @@ impl Stage {
     }
 
     async fn play(&mut self, side: Side, op: &Op) -> Result<(), String> {
-        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(side, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, side, self.naive.now(), self.shown(op));
         let candidates = self.taken(&self.naive, &answers, side);
@@ -195,7 +194,6 @@ impl Stage {
 
     /// The first commit of a call fails, before or after it was written; or everything does from there on.
     async fn play_failing(&mut self, op: &Op, fault: Fault, when: When) -> Result<(), String> {
-        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, Side::First, self.naive.now(), self.shown(op));
         let crashes = matches!(fault, Fault::Crash(_));
@@ -242,7 +240,6 @@ impl Stage {
 
     /// A call is held just before it writes, and something else happens.
     async fn play_held(&mut self, op: &Op, meanwhile: &[Meanwhile]) -> Result<(), String> {
-        let op = &self.naive.spelled_out(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let (before, began, shown) = (self.naive.clone(), self.naive.now(), self.shown(op));
         let first = before.act(op, Side::First, began, shown);

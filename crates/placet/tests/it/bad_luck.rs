@@ -280,7 +280,8 @@ fn a_power_cut_with_a_thousand_calls_held_loses_none_and_repeats_none() {
     for (place, answer) in at_once(&calls).iter().enumerate() {
         let told = result(answer);
         let is_result = text(&told) == echoed(&said(place));
-        assert!(is_result || text(&told).contains("is not known"), "{told}");
+        let is_unknown = ["is not known", "nobody knows"].iter().any(|words| text(&told).contains(words));
+        assert!(is_result || is_unknown, "{told}");
         if !is_result {
             unknown.insert(place);
         }
