@@ -112,7 +112,11 @@ fn guided(machine: &Machine, program: &std::path::Path, target: &str, seconds: u
     fuzzer.env("PLACET_FUZZ_TARGET", target);
     fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={INPUT_BYTES_MAX}"));
     fuzzer.arg(format!("-timeout={INPUT_SECONDS_MAX}")).args(["-print_final_stats=1", "-verbosity=0"]);
-    fuzzer.arg(format!("-dict={}", work.join("words").display()));
+    let words = work.join("words");
+    // libFuzzer refuses a dictionary without words.
+    if std::fs::metadata(&words).is_ok_and(|words| words.len() > 0) {
+        fuzzer.arg(format!("-dict={}", words.display()));
+    }
     fuzzer.arg(format!("-artifact_prefix={}/{target}-", findings.display())).arg(work.join("inputs"));
     machine.run(&mut fuzzer)
 }

@@ -223,9 +223,19 @@ impl Session {
     }
 
     async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
+        self.exchange_with(method, params, HeaderMap::new(), wait).await
+    }
+
+    async fn exchange_with(
+        &self,
+        method: &str,
+        params: &str,
+        headers: HeaderMap,
+        wait: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
         let answered = match &self.wire {
             Wire::Process(process) => process.exchange(method, params, wait).await,
-            Wire::Http(http) => http.exchange(self.modern, method, params, HeaderMap::new(), wait).await,
+            Wire::Http(http) => http.exchange(self.modern, method, params, headers, wait).await,
         };
         // A refusal may tell a secret as well as a result may.
         answered.map_err(|error| match error {
@@ -319,11 +329,7 @@ impl Session {
             return Err(CallError::NotSent("its parameters are no object".to_owned()));
         };
         let headers = self.mirrored(method, &members).await;
-        let params = self.params(members);
-        match &self.wire {
-            Wire::Process(process) => process.exchange(method, &params, wait).await,
-            Wire::Http(http) => http.exchange(self.modern, method, &params, headers, wait).await,
-        }
+        self.exchange_with(method, &self.params(members), headers, wait).await
     }
 
     /// The headers by which a call of the newest revision repeats those arguments that its tool's definition marks.

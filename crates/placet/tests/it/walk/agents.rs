@@ -85,7 +85,7 @@ const SHA256_OF_X: &str = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258
 
 fn call(door: &Http<'_>, operation: &str, id: &str, body: &Value) -> Answer {
     let (method, path) = operation.split_once(' ').unwrap();
-    let path = path.replace("{id}", id).replace("{sha256}", SHA256_OF_X);
+    let path = path.replace("{id}", id).replace("{sha256}", SHA256_OF_X).replace("{server}", "files");
     match (method, body) {
         ("GET", _) => door.get(&path),
         ("PUT", _) => door.put(&path, b"x"),
