@@ -22,7 +22,7 @@ GET  /v1/requests/{id}/events     401    401     401    401     401     404   20
 POST /v1/requests/{id}/execution  401    401     401    401     401     404   200
 POST /v1/requests/{id}/outcome    401    401     401    401     401     404   200
 POST /mcp                         401    401     401    401     401     400   400
-POST /mcp/{server}                401    401     401    401     401     404   404
+POST /mcp/{server}                401    401     401    401     401     400   400
 GET  /v1/pep                                  401 401 401 401 401 401 401
 GET  /v1/pep/caller                           401 401 401 401 401 401 401
 POST /v1/pep/guide                            401 401 401 401 401 401 401
