@@ -278,7 +278,8 @@ impl PepOutcome {
     pub fn from_json(body: &[u8]) -> Result<Self, InputError> {
         let mut members = Members::of_large_body(body, OUTCOME_BODY_BYTES_MAX)?;
         let outcome = OutcomeRequest::take(&mut members)?;
-        let recording = members.optional_object("recording")?.map(PepRecording::read).transpose()?;
+        let read = |members| PepRecording::read(members, &outcome.execution_id);
+        let recording = members.optional_object("recording")?.map(read).transpose()?;
         members.end()?;
         Ok(PepOutcome { outcome, recording })
     }
@@ -312,14 +313,18 @@ impl ToSchema for PepOutcome {
 }
 
 impl PepRecording {
-    fn read(mut members: Members) -> Result<Self, InputError> {
+    fn read(mut members: Members, execution: &str) -> Result<Self, InputError> {
         let written = members.text("asciicast", OUTCOME_BODY_BYTES_MAX)?;
         let asciicast = STANDARD.decode(written).map_err(|_| {
             members.refuse("asciicast", "bad_value", "Write the recording's bytes in base64.")
         })?;
         // A recording that nobody can play must not stand behind a hash that looks as if one could.
-        Recording::parse(&asciicast)
+        let recording = Recording::parse(&asciicast)
             .map_err(|error| members.refuse("asciicast", "bad_value", sentence(&error)))?;
+        if recording.header.placet.execution != execution {
+            let other = "This is the recording of another execution.";
+            return Err(members.refuse("asciicast", "bad_value", other));
+        }
         let truncated = members.optional_flag("truncated")?.unwrap_or_default();
         members.end()?;
         Ok(PepRecording { asciicast: asciicast.into(), truncated })
@@ -467,6 +472,7 @@ mod tests {
         for (from, to, code) in [
             (STANDARD.encode(&cast), "%".to_owned(), "bad_value"),
             (STANDARD.encode(&cast), STANDARD.encode(b"no recording"), "bad_value"),
+            (STANDARD.encode(&cast), STANDARD.encode(cast.replace("exe_1", "exe_2")), "bad_value"),
             ("\"truncated\":true".into(), "\"truncated\":1".into(), "wrong_type"),
             ("\"truncated\":true".into(), "\"truncated\":true,\"path\":\"/\"".into(), "unknown_member"),
         ] {

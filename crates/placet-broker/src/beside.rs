@@ -80,11 +80,16 @@ impl Broker {
         let page = self.0.views.requests(filter).await?;
         let before = page.into_iter().map(|stored| stored.request);
         let mut similar = before.filter(|before| similarity(&before.action).as_ref() == Some(&kind));
-        Ok(similar.next().map(|before| Compared {
-            with: before.id,
-            short_code: before.short_code,
-            asked_at: before.created_at,
-            changes: changes(&before.action.arguments, &request.action.arguments),
+        Ok(similar.next().map(|before| {
+            let (was, now) = (&before.action, &request.action);
+            let mut changes = changes(&was.arguments, &now.arguments);
+            let beside = |path: &str, was: String, now: String| {
+                (was != now).then(|| Change { path: path.to_owned(), was: Some(was), now: Some(now) })
+            };
+            changes.extend(beside("target", visible(&was.target), visible(&now.target)));
+            let pins = |action: &ActionRequest| visible(&action.pins.to_value().canonical());
+            changes.extend(beside("pinned", pins(was), pins(now)));
+            Compared { with: before.id, short_code: before.short_code, asked_at: before.created_at, changes }
         }))
     }
 }
@@ -122,6 +127,8 @@ fn similarity(action: &ActionRequest) -> Option<(PepKind, String)> {
 }
 
 fn changes(was: &Value, now: &Value) -> Vec<Change> {
+    let differ = was.canonical() != now.canonical();
+    let whole = (visible(&was.canonical()), visible(&now.canonical()));
     let (was, now): (BTreeMap<_, _>, BTreeMap<_, _>) =
         (flattened(was).into_iter().collect(), flattened(now).into_iter().collect());
     let gone = was.iter().filter(|(path, _)| !now.contains_key(*path));
@@ -134,6 +141,10 @@ fn changes(was: &Value, now: &Value) -> Vec<Change> {
     });
     let mut changes: Vec<Change> = gone.chain(moved).collect();
     changes.sort_by(|one, other| one.path.cmp(&other.path));
+    // Two values may look alike leaf by leaf, such as "1" and 1.
+    if changes.is_empty() && differ {
+        changes.push(Change { path: String::new(), was: Some(whole.0), now: Some(whole.1) });
+    }
     changes
 }
 
@@ -195,5 +206,8 @@ mod tests {
             ]
         );
         assert_eq!(of(was, was), []);
+        for (was, now) in [(r#"{"dry":"false"}"#, r#"{"dry":false}"#), (r#"{"a.b":1}"#, r#"{"a":{"b":1}}"#)] {
+            assert_eq!(of(was, now), [(String::new(), some(was), some(now))]);
+        }
     }
 }

@@ -460,6 +460,7 @@ impl Broker {
                 return Ok(seen);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                self.snapshot().await?.admits(caller)?;
                 return self.request_of(caller, id).await;
             }
         }

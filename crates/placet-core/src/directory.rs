@@ -106,6 +106,11 @@ pub struct Agent {
     pub created_at: Timestamp,
 }
 
+/// Which of an agent's tokens a call came with. Whoever came with one that was replaced gets nothing any more, however
+/// long the call was open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CredentialVersion(pub u32);
+
 impl Agent {
     /// It as a principal.
     pub fn principal(&self) -> Principal {

@@ -18,6 +18,7 @@ use placet_api::request::RequestDocument;
 use placet_core::action::{Canonical, Grade, PepKind, Pins, Principal, SecretVersion};
 use placet_core::c14n::Value;
 use placet_core::digest::{ActionDigest, Sha256Digest};
+use placet_core::directory::CredentialVersion;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::OutcomeKind;
 use placet_core::secret::Secret;
@@ -92,23 +93,29 @@ pub trait Authority: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     principal: Principal,
+    credential: Option<CredentialVersion>,
     token: Option<Secret>,
 }
 
 impl Caller {
-    /// One whom a door in this process has authenticated.
-    pub fn known(principal: Principal) -> Self {
-        Caller { principal, token: None }
+    /// One whom a door in this process has authenticated, by this one of its tokens.
+    pub fn known(principal: Principal, credential: Option<CredentialVersion>) -> Self {
+        Caller { principal, credential, token: None }
     }
 
     /// One whose token an authority elsewhere has recognised, and will again with each call.
     pub fn proven(principal: Principal, token: Secret) -> Self {
-        Caller { principal, token: Some(token) }
+        Caller { principal, credential: None, token: Some(token) }
     }
 
     /// Who it is.
     pub fn principal(&self) -> Principal {
         self.principal
+    }
+
+    /// Which of its tokens it came with, if a door in this process has seen it.
+    pub fn credential(&self) -> Option<CredentialVersion> {
+        self.credential
     }
 
     /// What proves it elsewhere.

@@ -235,6 +235,11 @@ impl Bundle {
                 const SHAPE: MapRefusal = MapRefusal::Shape("an object with server, tool and arguments");
                 let members = members()?;
                 let text = |name| members.get(name).and_then(Value::as_str).ok_or(SHAPE);
+                // A call is of one kind, or a guard on the other would not see it.
+                let mixed = |names: [&str; 2]| names.iter().any(|name| members.contains_key(*name));
+                if mixed([METHOD, PARAMS]) && mixed([TOOL, TOOL_ARGUMENTS]) {
+                    return Err(SHAPE);
+                }
                 if let Some(method) = members.get(METHOD) {
                     let params = members.get(PARAMS).and_then(Value::as_object).ok_or(SHAPE)?;
                     return unmapped_method(text(SERVER)?, method.as_str().ok_or(SHAPE)?, params);

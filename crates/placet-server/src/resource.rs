@@ -43,7 +43,8 @@ impl Resource {
 
     /// Refuses what a browser was led to send here under another name.
     pub(crate) fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Outcome<()> {
-        if !is_tools(uri.path()) {
+        // Whatever is routed there, in whatever way its path is written.
+        if uri.path() != "/mcp" && !uri.path().starts_with("/mcp/") {
             return Ok(());
         }
         let Some(host) = self.gate.host(headers, uri) else {
@@ -112,5 +113,11 @@ mod tests {
             Some("https://agents.example/.well-known/oauth-protected-resource/mcp/files")
         );
         assert_eq!(resource.metadata_of("/v1/requests"), None);
+        let mut elsewhere = HeaderMap::new();
+        elsewhere.insert("host", "rebound.example".parse().unwrap());
+        for path in ["/mcp", "/mcp/files", "/mcp/%66iles"] {
+            assert!(resource.admit(&elsewhere, &path.parse().unwrap()).is_err(), "{path}");
+        }
+        assert!(resource.admit(&elsewhere, &"/v1/requests".parse().unwrap()).is_ok());
     }
 }

@@ -14,6 +14,7 @@ use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::{PepKind, Principal, SecretVersion};
 use placet_core::digest::BundleDigest;
+use placet_core::directory::CredentialVersion;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::Request;
 use placet_core::secret::Secret;
@@ -83,7 +84,14 @@ impl BrokerAuthority {
     }
 
     async fn caller(&self, caller: &Caller) -> Result<BrokerCaller, AuthorityError> {
-        self.broker.caller(caller.principal()).await.map_err(refused)
+        let known = self.broker.caller(caller.principal()).await.map_err(refused)?;
+        // A call may be open for long, and its token replaced in the meantime.
+        match caller.credential() {
+            Some(CredentialVersion(came)) if came != known.agent.credential_version => {
+                Err(refused(CallError::Unauthenticated))
+            }
+            _ => Ok(known),
+        }
     }
 
     fn shown(&self, seen: &Seen) -> Shown {

@@ -35,6 +35,7 @@ use placet_api::command::{Blob, CommandIntake, Run};
 use placet_api::{BODY_BYTES_MAX, JSON, WAIT_SECONDS_MAX};
 use placet_core::action::Principal;
 use placet_core::digest::Sha256Digest;
+use placet_core::directory::CredentialVersion;
 use placet_core::entropy::Entropy;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::time::{Clock, Timestamp};
@@ -167,8 +168,9 @@ impl<S: Sync> FromRequestParts<S> for By {
 
     async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Refusal> {
         let proven = parts.extensions.get::<Caller>().cloned();
-        let known = || parts.extensions.get::<Principal>().copied().map(Caller::known);
-        proven.or_else(known).map(By).ok_or_else(problem::unauthenticated)
+        let credential = parts.extensions.get::<CredentialVersion>().copied();
+        let known = parts.extensions.get::<Principal>().map(|who| Caller::known(*who, credential));
+        proven.or(known).map(By).ok_or_else(problem::unauthenticated)
     }
 }
 

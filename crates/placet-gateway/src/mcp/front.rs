@@ -22,7 +22,6 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
-use placet_core::action::Principal;
 use placet_core::c14n::Value;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -85,7 +84,7 @@ pub(super) async fn post_all(
 
 async fn post(
     State(mcp): State<Mcp>,
-    super::Caller(principal): super::Caller,
+    caller: super::Caller,
     scope: Scope,
     uri: &Uri,
     headers: HeaderMap,
@@ -112,7 +111,7 @@ async fn post(
         Ok(Incoming::Notification | Incoming::Answer) => return StatusCode::ACCEPTED.into_response(),
         Err(error) => return refuse(None, &error),
     };
-    let (client, version) = match mcp.client(principal, &call, uri, &headers) {
+    let (client, version) = match mcp.client(&caller, &call, uri, &headers) {
         Ok(known) => known,
         Err(error) => return refuse(Some(&call.id), &error),
     };
@@ -146,7 +145,7 @@ impl Mcp {
     /// Who calls, and which of the older revisions it began with, if that is known.
     fn client(
         &self,
-        principal: Principal,
+        caller: &super::Caller,
         call: &Call,
         uri: &Uri,
         headers: &HeaderMap,
@@ -155,7 +154,7 @@ impl Mcp {
         let began = match headers.get(SESSION) {
             Some(session) if era == Era::Legacy && call.method != "initialize" => {
                 let text = session.to_str().unwrap_or_default();
-                let said = self.0.tickets.read(Kind::Session, principal, text);
+                let said = self.0.tickets.read(Kind::Session, caller.0, text);
                 Some(said.ok_or_else(RpcError::no_such_session)?)
             }
             _ => None,
@@ -168,7 +167,8 @@ impl Mcp {
         let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok());
         let version = version.map(str::to_owned).or_else(|| said("protocol"));
         let client = Client {
-            principal,
+            principal: caller.0,
+            credential: caller.1,
             era,
             program,
             takes_tasks: era == Era::Modern && declares_tasks(call),

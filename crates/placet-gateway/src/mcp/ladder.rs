@@ -185,7 +185,7 @@ impl Mcp {
 
 /// Whom the door has authenticated.
 pub(super) fn caller(client: &Client) -> Caller {
-    Caller::known(client.principal)
+    Caller::known(client.principal, client.credential)
 }
 
 impl Client {

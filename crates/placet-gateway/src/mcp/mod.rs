@@ -44,6 +44,7 @@ use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use placet_api::{BODY_BYTES_MAX, JSON};
 use placet_core::action::{Principal, SecretVersion};
+use placet_core::directory::CredentialVersion;
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
 use placet_core::secret::Secret;
@@ -212,13 +213,14 @@ impl From<AuthorityError> for RpcError {
 }
 
 /// Who called; put into the request by the door.
-struct Caller(Principal);
+struct Caller(Principal, Option<CredentialVersion>);
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, StatusCode> {
-        parts.extensions.get::<Principal>().copied().map(Caller).ok_or(StatusCode::UNAUTHORIZED)
+        let principal = parts.extensions.get::<Principal>().copied().ok_or(StatusCode::UNAUTHORIZED)?;
+        Ok(Caller(principal, parts.extensions.get::<CredentialVersion>().copied()))
     }
 }
 

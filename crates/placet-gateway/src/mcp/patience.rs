@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use placet_core::action::Principal;
+use placet_core::directory::CredentialVersion;
 use tokio::time::Instant;
 
 use super::wire::Era;
@@ -39,6 +40,8 @@ const PROFILES_MAX: usize = 10_000;
 pub(super) struct Client {
     /// Proven by the door.
     pub(super) principal: Principal,
+    /// By this one of its tokens.
+    pub(super) credential: Option<CredentialVersion>,
     /// Which family of revisions it speaks.
     pub(super) era: Era,
     /// What it calls itself, if it does.
@@ -228,6 +231,7 @@ mod tests {
     fn client(era: Era, name: &str, version: &str) -> Client {
         Client {
             principal: Principal::Agent(AgentId::from_bytes([1; 16])),
+            credential: None,
             era,
             program: Program { name: name.to_owned(), version: version.to_owned() },
             takes_tasks: false,

@@ -14,6 +14,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use placet_broker::CallError;
 use placet_broker::access::{PEP_PREFIX, PERSON_PREFIX};
+use placet_core::directory::CredentialVersion;
 
 use crate::app::{App, Door};
 use crate::failure::{Failure, Outcome};
@@ -74,6 +75,7 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
     };
     let Some(seat) = app.seats.take(caller.principal) else { return Err(too_many_open()) };
     request.extensions_mut().insert(caller.principal);
+    request.extensions_mut().insert(CredentialVersion(caller.agent.credential_version));
     request.extensions_mut().insert(caller);
     Ok(seat.held_by(next.run(request).await))
 }

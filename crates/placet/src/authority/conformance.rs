@@ -14,6 +14,7 @@ use placet_broker::peps::NewPep;
 use placet_broker::review::BallotInput;
 use placet_core::action::{ActionName, Grade, PepKind, Pins, ResourceRef, SecretVersion};
 use placet_core::c14n::Value;
+use placet_core::directory::CredentialVersion;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::OutcomeKind;
 use placet_core::review::Verdict;
@@ -229,6 +230,26 @@ async fn a_reviewed_command_goes_from_guidance_to_outcome() {
         // Its secrets are for as long as it lasts.
         assert_eq!(bench.claim(id, "mine").await.unwrap_err(), conflict("other_execution"));
         assert!(bench.authority.held().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_replaced_gets_nothing_however_long_its_call_is_open() {
+    each(async |bench| {
+        let id = bench.authority.submit(bench.call().await).await.unwrap().shown.id;
+        let old = match bench.target.as_str() {
+            "runner:local" => Caller::known(bench.caller.principal(), Some(CredentialVersion(1))),
+            _ => bench.caller.clone(),
+        };
+        let pending = bench.authority.wait(old.clone(), id, 0, Duration::ZERO).await.unwrap();
+        bench.world.broker.rotate_agent(&bench.world.operator, "bot").await.unwrap();
+        bench.approve(id).await;
+        let version = pending.document.version;
+        let waited = bench.authority.wait(old.clone(), id, version, Duration::from_secs(1)).await;
+        assert_eq!(refusal(waited).0, AuthorityErrorKind::Unauthenticated);
+        let claimed = bench.authority.claim(old, id, Secret::new("late")).await;
+        assert_eq!(refusal(claimed).0, AuthorityErrorKind::Unauthenticated);
     })
     .await;
 }

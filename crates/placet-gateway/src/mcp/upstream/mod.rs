@@ -15,6 +15,7 @@ use placet_core::action::SecretVersion;
 use placet_core::c14n::Value;
 use placet_core::digest::Sha256Digest;
 use placet_core::secret::Secret;
+use placet_core::text::visible;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,6 +39,10 @@ const TOOLS_MAX: usize = 512;
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Between two attempts at starting a server that does not start: doubled each time, up to this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// How much of a server's refusal is passed on.
+const WORDS_MAX: usize = 2000;
+/// How deep JSON that stands in JSON is looked through for secrets.
+const NESTED_MAX: usize = 3;
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 
 /// The secrets of a server, by the name under which they were stored.
@@ -242,6 +247,9 @@ impl Session {
             CallError::Refused(words) if self.leaks(&words) => CallError::Refused(
                 "its words are withheld: they contain a secret that placet holds".to_owned(),
             ),
+            CallError::Refused(words) => {
+                CallError::Refused(visible(&words.chars().take(WORDS_MAX).collect::<String>()))
+            }
             other => other,
         })
     }
@@ -328,24 +336,44 @@ impl Session {
         let Value::Object(members) = params else {
             return Err(CallError::NotSent("its parameters are no object".to_owned()));
         };
-        let headers = self.mirrored(method, &members).await;
-        self.exchange_with(method, &self.params(members), headers, wait).await
+        let began = Instant::now();
+        let busy = |_| CallError::NotSent("what it offers is being read".to_owned());
+        let headers = tokio::time::timeout(wait, self.mirrored(method, &members)).await.map_err(busy)?;
+        let left = wait.saturating_sub(began.elapsed());
+        self.exchange_with(method, &self.params(members), headers, left).await
     }
 
     /// The headers by which a call of the newest revision repeats those arguments that its tool's definition marks.
     async fn mirrored(&self, method: &str, members: &BTreeMap<String, Value>) -> HeaderMap {
-        let name =
-            members.get("name").and_then(Value::as_str).filter(|_| self.modern && method == "tools/call");
+        let repeats = self.modern && method == "tools/call" && matches!(self.wire, Wire::Http(_));
+        let Some(name) = members.get("name").and_then(Value::as_str).filter(|_| repeats) else {
+            return HeaderMap::new();
+        };
         let kept = self.listing.lock().await;
-        let tool = name.zip(kept.as_ref()).and_then(|(name, (_, listing))| listing.tools.get(name));
+        let tool = kept.as_ref().and_then(|(_, listing)| listing.tools.get(name));
         tool.map(|tool| http::mirrored(tool, members.get("arguments"))).unwrap_or_default()
     }
 
-    /// Whether a text contains a secret of this server, in whatever form the scanner knows.
+    /// Whether a text contains a secret of this server: as it is written, or in what its JSON means, for everybody escapes
+    /// in a way of their own. What cannot be looked through is taken for one.
     pub(super) fn leaks(&self, text: &str) -> bool {
+        if self.secrets.iter().all(|secret| secret.expose().is_empty()) {
+            return false;
+        }
+        let mut meant = String::new();
+        let is_json = text.trim_start().starts_with(['{', '[', '"']);
+        match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) => meaning(&value, NESTED_MAX, &mut meant),
+            Err(_) if is_json => return true,
+            Err(_) => {}
+        }
+        self.shows(text) || self.shows(&meant)
+    }
+
+    fn shows(&self, text: &str) -> bool {
         let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
         else {
-            return false;
+            return true;
         };
         let mut clean = Vec::new();
         // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
@@ -356,6 +384,28 @@ impl Session {
                 let inner = escaped.trim_matches('"');
                 !inner.is_empty() && text.contains(inner)
             })
+    }
+}
+
+/// Every text in a value, and in the JSON that stands in one.
+fn meaning(value: &serde_json::Value, nested: usize, into: &mut String) {
+    use serde_json::Value::{Array, Object, String as Text};
+    match value {
+        Text(text) => {
+            into.push_str(text);
+            into.push('\n');
+            let inner = text.trim_start().starts_with(['{', '[', '"']) && nested > 0;
+            if let Some(value) = inner.then(|| serde_json::from_str(text).ok()).flatten() {
+                meaning(&value, nested - 1, into);
+            }
+        }
+        Array(items) => items.iter().for_each(|item| meaning(item, nested, into)),
+        Object(members) => members.iter().for_each(|(name, value)| {
+            into.push_str(name);
+            into.push('\n');
+            meaning(value, nested, into);
+        }),
+        _ => {}
     }
 }
 
@@ -505,5 +555,24 @@ impl Upstreams {
 
     fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<ServerName, Arc<Seat>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_json_means_is_found_however_it_is_escaped() {
+        for text in [
+            r#"{"a":"p\/q&\u00e9"}"#,
+            r#"["p/q\u0026é"]"#,
+            r#"{"p/q&é":1}"#,
+            r#"{"content":[{"text":"{\"key\":\"p\\/q\\u0026\\u00e9\"}"}]}"#,
+        ] {
+            let mut meant = String::new();
+            meaning(&serde_json::from_str(text).unwrap(), NESTED_MAX, &mut meant);
+            assert!(meant.contains("p/q&é"), "{text}: {meant}");
+        }
     }
 }
