@@ -87,7 +87,7 @@ fn the_reviewers_door_is_as_its_document_says() {
         Some(format!("0/000.p/{width}"))
     });
     let known = format!(
-        "[parameters]\n\"path.id\" = \"{}\"\n\"path.path\" = \"{tile}\"\n",
+        "[parameters]\n\"path.id\" = \"{}\"\n\"path.path\" = \"{tile}\"\n\"query.wait\" = 0\n",
         request["id"].as_str().unwrap()
     );
     holds(&placet, "reviewers", &placet.ready.reviewers, &placet.token_of("Ada"), &known);
