@@ -124,18 +124,21 @@ impl Mcp {
         if passing.is_empty() {
             return Err(RpcError::no_such_method(listed.method()));
         }
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         for server in passing {
             // A server that cannot be reached offers nothing that could be asked for.
             let Ok(session) = self.session(server).await else { continue };
             let Ok(found) = items_of(&session, listed).await else { continue };
+            let known = items.len();
             items.extend(found.iter().filter_map(|item| match scope {
                 Scope::One(_) => Some(item.get().to_owned()),
                 Scope::All => listed.of_server(&server.name, item),
             }));
-        }
-        if items.iter().map(String::len).sum::<usize>() > BYTES_MAX {
-            return Err(RpcError::internal("the list has more than 4 MiB"));
+            // Before the next server is asked: what is refused in the end need not be gathered.
+            bytes += items.iter().skip(known).map(String::len).sum::<usize>();
+            if bytes > BYTES_MAX {
+                return Err(RpcError::internal("the list has more than 4 MiB"));
+            }
         }
         let fresh = if client.is_modern() { ",\"ttlMs\":0,\"cacheScope\":\"private\"" } else { "" };
         Ok(format!("{{\"{}\":[{}]{fresh}}}", listed.member(), items.join(",")))
