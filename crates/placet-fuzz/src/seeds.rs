@@ -6,45 +6,35 @@ use placet_ledger::vkey::KeyName;
 use placet_ledger::{Checkpoint, Frontier, Hash, ReadError, Signer, TlogProof, TreeHead, leaf_hash};
 use serde_json::{Value, json};
 
-macro_rules! files {
+/// The files of a bundle that stands in this repository, without its tests: they take longer than all the rest.
+macro_rules! bundle {
+    ($directory:literal) => {
+        bundle!(
+            $directory,
+            [
+                "allow.cedar",
+                "ask.cedar",
+                "bundle.toml",
+                "entities.toml",
+                "invariants.cedar",
+                "mapping.toml",
+                "never.cedar",
+                "review.cedar",
+                "runner.toml",
+                "schema.cedarschema",
+            ]
+        )
+    };
     ($directory:literal, [$($path:literal),* $(,)?]) => {
         &[$(($path, include_str!(concat!("../../../", $directory, "/", $path)))),*]
     };
 }
 
-/// The starter for one person, without its tests: they take longer than all the rest.
-pub(crate) const BUNDLE: &[(&str, &str)] = files!(
-    "crates/placet/starters/solo",
-    [
-        "allow.cedar",
-        "ask.cedar",
-        "bundle.toml",
-        "entities.toml",
-        "invariants.cedar",
-        "mapping.toml",
-        "never.cedar",
-        "review.cedar",
-        "runner.toml",
-        "schema.cedarschema",
-    ]
-);
+/// The starter for one person.
+pub(crate) const BUNDLE: &[(&str, &str)] = bundle!("crates/placet/starters/solo");
 
 /// The example of an export.
-pub(crate) const EXPORTS: &[(&str, &str)] = files!(
-    "examples/export-postgres/policy",
-    [
-        "allow.cedar",
-        "ask.cedar",
-        "bundle.toml",
-        "entities.toml",
-        "invariants.cedar",
-        "mapping.toml",
-        "never.cedar",
-        "review.cedar",
-        "runner.toml",
-        "schema.cedarschema",
-    ]
-);
+pub(crate) const EXPORTS: &[(&str, &str)] = bundle!("examples/export-postgres/policy");
 
 fn bytes(texts: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Vec<Vec<u8>> {
     texts.into_iter().map(Into::into).collect()

@@ -71,12 +71,7 @@ async fn resume(
             let request = asking.post("/v1/requests", bodies()).await?.json()?;
             let id = text(&request, "/id")?;
             let review = voting.get(&format!("/v1/reviews/{id}")).await?.json()?;
-            let ballot = json!({
-                "verdict": "approve",
-                "digest": text(&review, "/request/digest")?,
-                "version": review.pointer("/request/content_version"),
-                "card": text(&review, "/card_hash")?,
-            });
+            let ballot = approval(&review)?;
             let path = format!("/v1/requests/{id}?wait=50&version=1");
             let resumed = async {
                 let answer = waiting.get(&path).await?.json()?;
@@ -87,7 +82,7 @@ async fn resume(
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 let cast = Instant::now();
                 voting
-                    .call(Method::POST, &format!("/v1/reviews/{id}/votes"), Some(ballot.to_string().into()))
+                    .call(Method::POST, &format!("/v1/reviews/{id}/votes"), Some(ballot.into()))
                     .await?
                     .json()?;
                 Result::Ok(cast)
@@ -120,7 +115,18 @@ async fn resume(
     ])
 }
 
-fn text<'a>(document: &'a Value, pointer: &str) -> Result<&'a str> {
+/// The approval of what a reviewer was shown.
+pub(super) fn approval(review: &Value) -> Result<String> {
+    let ballot = json!({
+        "verdict": "approve",
+        "digest": text(review, "/request/digest")?,
+        "version": review.pointer("/request/content_version"),
+        "card": text(review, "/card_hash")?,
+    });
+    Ok(ballot.to_string())
+}
+
+pub(super) fn text<'a>(document: &'a Value, pointer: &str) -> Result<&'a str> {
     document
         .pointer(pointer)
         .and_then(Value::as_str)

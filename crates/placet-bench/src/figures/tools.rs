@@ -8,6 +8,7 @@ use hyper::{Method, header};
 use serde_json::{Value, json};
 
 use super::Bench;
+use super::resume::{approval, text};
 use crate::Result;
 use crate::client::{Caller, Door, Until, drive_to};
 use crate::figure::{Aim, Figure, Round, quantile};
@@ -206,15 +207,10 @@ async fn heard(votes: usize, subject: &Subject, token: &str, reviewer: &str) -> 
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
         let review = voting.get(&format!("/v1/reviews/{id}")).await?.json()?;
-        let ballot = json!({
-            "verdict": "approve",
-            "digest": text(&review, "/request/digest")?,
-            "version": review.pointer("/request/content_version"),
-            "card": text(&review, "/card_hash")?,
-        });
+        let ballot = approval(&review)?;
         let path = format!("/v1/reviews/{id}/votes");
         let cast = Instant::now();
-        voting.call(Method::POST, &path, Some(ballot.to_string().into())).await?.json()?;
+        voting.call(Method::POST, &path, Some(ballot.into())).await?.json()?;
         let (resumed, answer) = held.await??;
         let said = String::from_utf8_lossy(&answer.body).into_owned();
         if !said.contains("\"content\"") || said.contains("NOT EXECUTED") {
@@ -224,9 +220,4 @@ async fn heard(votes: usize, subject: &Subject, token: &str, reviewer: &str) -> 
     }
     took.sort_by(f64::total_cmp);
     Ok(took)
-}
-
-fn text<'a>(document: &'a Value, pointer: &str) -> Result<&'a str> {
-    let found = document.pointer(pointer).and_then(Value::as_str);
-    found.ok_or_else(|| format!("no {pointer} in {document}").into())
 }

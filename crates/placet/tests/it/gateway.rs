@@ -75,10 +75,8 @@ impl Drop for Gateway {
     }
 }
 
-/// A policy in which `printenv`, by that name, gets a secret.
-fn with_secret(placet: &Placet) {
-    let runner = placet.policy().join("runner.toml");
-    let rules = r#"
+/// For `runner.toml`: `printenv`, by that name, gets the secret `shop`.
+pub(crate) const PRINTENV_GETS_SHOP: &str = r#"
 [[program]]
 name = "printenv"
 path = "/usr/bin/printenv"
@@ -89,8 +87,12 @@ secret = "shop"
 program = "printenv"
 target = { action = "command.run", resource = 'Program::"printenv"' }
 "#;
+
+/// A policy in which `printenv` gets a secret.
+fn with_secret(placet: &Placet) {
+    let runner = placet.policy().join("runner.toml");
     let text = fs::read_to_string(&runner).unwrap();
-    fs::write(&runner, format!("{text}{rules}")).unwrap();
+    fs::write(&runner, text + PRINTENV_GETS_SHOP).unwrap();
     placet.cli(["secret", "set", "shop"]).stdin(SECRET).succeeds();
     placet.activate();
 }

@@ -39,11 +39,11 @@ const TOOLS_MAX: usize = 512;
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Between two attempts at starting a server that does not start: doubled each time, up to this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-/// How much of a server's refusal is passed on.
+const BACK_OFF_MIN: Duration = Duration::from_millis(500);
+/// How many characters of a server's refusal are passed on.
 const WORDS_MAX: usize = 2000;
 /// How deep JSON that stands in JSON is looked through for secrets.
 const NESTED_MAX: usize = 3;
-const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 
 /// The secrets of a server, by the name under which they were stored.
 pub type ServerSecrets = BTreeMap<String, (SecretVersion, Secret)>;

@@ -16,6 +16,7 @@ use placet_core::digest::Sha256Digest;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::gateway::PRINTENV_GETS_SHOP;
 use crate::harness::{Answer, Cli, Http, Options, Placet, ended, eventually, walk};
 use crate::people::Session;
 use canaries::Canaries;
@@ -260,18 +261,7 @@ fn commands(cage: &Cage, reviewer: &Session<'_>) {
     let runner = cage.placet.policy().join("runner.toml");
     let text = fs::read_to_string(&runner).unwrap();
     let text = text.replace("danger_same_user = true", "danger_same_user = true\nrecord = \"all\"");
-    let rules = r#"
-[[program]]
-name = "printenv"
-path = "/usr/bin/printenv"
-
-[[secret]]
-env = "PASSWORD"
-secret = "shop"
-program = "printenv"
-target = { action = "command.run", resource = 'Program::"printenv"' }
-"#;
-    fs::write(&runner, text + rules).unwrap();
+    fs::write(&runner, text + PRINTENV_GETS_SHOP).unwrap();
     cage.placet.activate();
     let input = cage.placet.space().join(cage.canary("one: name of an input"));
     fs::write(&input, cage.canary("one: bytes of an input")).unwrap();
