@@ -179,6 +179,7 @@ fn an_approval_while_the_call_is_held_gives_the_result_in_the_same_call() {
         let placet = &bench.placet;
         let token = placet.ready.agent_token.clone().unwrap();
         let url = format!("{}/mcp/fixture", placet.ready.agents);
+        let (began, streaming) = std::sync::mpsc::channel();
         let held = scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -186,12 +187,14 @@ fn an_approval_while_the_call_is_held_gives_the_result_in_the_same_call() {
                     reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(token);
                 let call = call.header("accept", "application/json, text/event-stream");
                 let answer = call.header("content-type", "application/json").body(body).send().await.unwrap();
-                assert_eq!(answer.headers()["content-type"], "text/event-stream");
+                began.send(answer.headers()["content-type"].clone()).unwrap();
                 answer.text().await.unwrap()
             })
         });
         let session = placet.session_of("Ada");
         let id = session.waiting();
+        // Who approves before the stream began is given no stream.
+        assert_eq!(streaming.recv().unwrap(), "text/event-stream");
         session.approve(&id);
         let events = held.join().unwrap();
         assert!(events.starts_with(": waiting\n\n"), "{events}");
