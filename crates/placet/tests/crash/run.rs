@@ -13,6 +13,9 @@ use crate::harness::{Placet, binary};
 use crate::stage::{Acknowledged, Flow, Keys, entries};
 use crate::victim::Victim;
 
+/// For people.
+pub(crate) const NAME: &str = "a command";
+
 pub(crate) struct Run;
 
 /// Where the program leaves its marks.
@@ -23,7 +26,7 @@ const CLIENT_GIVES_UP: Duration = Duration::from_secs(20);
 
 impl Flow for Run {
     fn name(&self) -> &'static str {
-        "a command"
+        NAME
     }
 
     fn go(&self, victim: &mut Victim, keys: &Keys) -> Acknowledged {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -51,7 +51,11 @@ pub(crate) struct Victim {
     /// Where it listens; none if it died before that.
     pub(crate) doors: Option<(String, String)>,
     runtime: tokio::runtime::Runtime,
+    dies: bool,
 }
+
+/// How long what is to happen may take when nothing is asked for any more: the log is published every second.
+const REACHED_MAX: Duration = Duration::from_secs(2);
 
 impl Victim {
     /// Starts it in a directory in which it was before.
@@ -79,7 +83,7 @@ impl Victim {
         let doors = said["agents"].as_str().zip(said["reviewers"].as_str());
         let doors = doors.map(|(agents, reviewers)| (agents.to_owned(), reviewers.to_owned()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Victim { space, strace, stdout, doors, runtime }
+        Victim { space, strace, stdout, doors, runtime, dies: point.what.starts_with("signal=") }
     }
 
     /// The directory of the test's own files.
@@ -114,6 +118,7 @@ impl Victim {
 
     /// Makes sure that it is dead, and gives what it left; whether the point was reached, and the last call before it.
     pub(crate) fn end(mut self) -> (TempDir, bool, String) {
+        let reached = self.is_reached();
         // Nobody asks it to stop: it is killed where it stands.
         for pid in children(self.strace.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -121,13 +126,27 @@ impl Victim {
         self.strace.wait().unwrap();
         // Whatever it left running may still hold this end.
         let _ = self.stdout.get_mut().read(&mut [0; 1]);
-        let trace = fs::read(self.space.path().join("trace")).unwrap_or_default();
-        let trace = String::from_utf8_lossy(&trace);
+        let trace = self.trace();
         let last = trace.lines().rev().find(|line| line.contains('(') && !line.contains("+++"));
-        let reached = trace.contains("+++ killed by SIGKILL +++") && trace.contains("= ?")
-            || trace.contains("(INJECTED)");
         let last = last.unwrap_or_default().chars().take(160).collect();
         (self.space, reached, last)
+    }
+
+    /// Whether what was to happen has happened, to a process that nobody has touched otherwise.
+    fn is_reached(&mut self) -> bool {
+        let until = Instant::now() + REACHED_MAX;
+        loop {
+            let reached = if self.dies { !self.is_alive() } else { self.trace().contains("(INJECTED)") };
+            if reached || Instant::now() > until {
+                return reached;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn trace(&self) -> String {
+        let trace = fs::read(self.space.path().join("trace")).unwrap_or_default();
+        String::from_utf8_lossy(&trace).into_owned()
     }
 
     /// Whether it is still there.
