@@ -11,17 +11,23 @@ use placet_core::digest::BundleDigest;
 pub const FILE_BYTES_MAX: usize = 64 * 1024;
 /// How many bytes the accepted tools of one MCP server may have: machines write that file, and diffs show it by line.
 pub const TOOLS_BYTES_MAX: usize = 256 * 1024;
+/// How many bytes a file of policies may have: as much as a thousand short ones need.
+pub const POLICIES_BYTES_MAX: usize = 256 * 1024;
 /// How many files a bundle may have.
 pub const FILES_MAX: usize = 256;
 
 /// The directories that a bundle may have.
 const DIRECTORIES: [&str; 2] = ["tests", "mcp"];
 /// How the files end in which machines write down the accepted tools.
-const TOOLS_SUFFIX: &str = ".tools.jsonl";
+pub(crate) const TOOLS_SUFFIX: &str = ".tools.jsonl";
 
 /// How many bytes this file of a bundle may have.
 pub fn file_bytes_max(path: &str) -> usize {
-    if path.starts_with("mcp/") && path.ends_with(TOOLS_SUFFIX) { TOOLS_BYTES_MAX } else { FILE_BYTES_MAX }
+    match path {
+        tools if tools.starts_with("mcp/") && tools.ends_with(TOOLS_SUFFIX) => TOOLS_BYTES_MAX,
+        policies if policies.ends_with(".cedar") => POLICIES_BYTES_MAX,
+        _ => FILE_BYTES_MAX,
+    }
 }
 
 /// The files of a bundle by relative path, `ask.cedar` or `tests/deploy.toml`.
