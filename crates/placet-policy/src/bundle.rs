@@ -14,13 +14,14 @@ use crate::context::FixedEvidence;
 use crate::electorates::Electorates;
 use crate::entities::{self, Resources};
 use crate::explain::Parts;
-use crate::files::{BundleFiles, FILES_MAX, file_bytes_max};
+use crate::files::{BundleFiles, FILES_MAX, TOOLS_SUFFIX, file_bytes_max};
 use crate::finding::{Finding, Severity, Source};
 use crate::guard;
 use crate::mapping::Mapping;
 use crate::policies::{self, CEDAR_FILES, Kind, Rule, Surroundings, named_actions};
 use crate::schema::{PRIVILEGED, VOTE_ACTIONS, Vocabulary};
 use crate::settings::{ConflictRule, Manifest, RoleRule, Settings};
+use crate::warnings::Warnings;
 
 /// A bundle that was read and checked. Immutable: decisions are functions over it.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Bundle {
     pub(crate) rules: BTreeMap<String, Rule>,
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) mapping: Mapping,
+    /// What the accepted tools of MCP servers say against themselves.
+    pub(crate) warnings: Warnings,
     /// Whether `review.cedar` permits votes beside those that bundle.toml's roles give.
     pub(crate) votes_by_policy: bool,
     pub(crate) fixed: FixedEvidence,
@@ -101,7 +104,7 @@ const RUNNER: &str = "runner.toml";
 /// The directory that says which MCP servers there are, for the enforcement point to read.
 const MCP: &str = "mcp/";
 /// What its files may be: how a server is reached, its accepted tools, what it tells models about itself.
-const MCP_SUFFIXES: [&str; 3] = [".toml", ".tools.jsonl", ".instructions"];
+const MCP_SUFFIXES: [&str; 3] = [".toml", TOOLS_SUFFIX, ".instructions"];
 /// What the rules that placet adds are called in findings.
 const GENERATED: &str = "(placet's own rules)";
 /// The guard by which a bundle says who is asked about what policy cannot represent.
@@ -169,6 +172,7 @@ impl Bundle {
             rules,
             buckets,
             mapping,
+            warnings: Warnings::read(texts.tools()),
             votes_by_policy,
             fixed,
             electorates,
@@ -355,6 +359,12 @@ impl<'a> Texts<'a> {
     /// A file's text; one that is not there is empty.
     fn source<'b>(&'b self, file: &'b str) -> Source<'b> {
         Source { file, text: self.0.get(file).copied().unwrap_or_default() }
+    }
+
+    /// Of each MCP server its name and its accepted tools.
+    fn tools(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |file: &'a str| file.strip_prefix(MCP)?.strip_suffix(TOOLS_SUFFIX);
+        self.0.iter().filter_map(move |(file, text)| Some((name(file)?, *text)))
     }
 
     fn tests(&self) -> Vec<Source<'_>> {

@@ -2,6 +2,7 @@
 //! all that, for the ledger.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cedar_policy::{Context, Request, RestrictedExpression};
@@ -9,6 +10,7 @@ use placet_core::action::{Fact, Facts, Principal, RESERVED_FACTS};
 use placet_core::c14n::Value;
 use placet_core::decision::{ForbidReason, RoleName, Tally};
 use placet_core::review::Assurance;
+use placet_core::time::Timestamp;
 
 use crate::bundle::Bundle;
 use crate::decide::{Question, Refusal, Scene};
@@ -77,7 +79,7 @@ impl Bundle {
             .collect();
         let unrepresentable = question.facts.unrepresentable.iter().map(|name| text(name));
         pairs.push(("unrepresentable".to_owned(), RestrictedExpression::new_set(unrepresentable)));
-        pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(question.now.to_string())));
+        pairs.push(("now".to_owned(), self.fixed.now.expression(question.now)));
         pairs.push(("pep".to_owned(), named("Pep", question.action.pep.as_str())?));
         pairs.push(("grade".to_owned(), named("Grade", question.grade.as_str())?));
         pairs.push(("approvals".to_owned(), self.approvals(evidence)?));
@@ -126,7 +128,7 @@ impl Bundle {
             ("unrepresentable", texts(&mut question.facts.unrepresentable.iter().cloned())),
             ("pep", Value::string(question.action.pep.as_str())),
             ("grade", Value::string(question.grade.as_str())),
-            ("now", Value::string(question.now.to_string())),
+            ("now", Value::string(whole_seconds(question.now).to_string())),
             ("approvals", approvals),
             ("guards", texts(&mut guards.iter().cloned())),
         ])
@@ -144,17 +146,47 @@ fn groups_of<'a>(question: &'a Question<'_>) -> impl Iterator<Item = String> + '
     groups.into_iter().flatten().map(|group| group.as_str().to_owned())
 }
 
-/// Evidence that is the same for every question, made once.
+/// The time as policy sees it.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_millis(now.as_millis().div_euclid(1000).saturating_mul(1000))
+}
+
+/// The time as Cedar gets it. Cedar reads its own name for a type anew each time, which costs as much as a dozen
+/// policies, so the second that was asked for last is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Now(Mutex<Option<(Timestamp, RestrictedExpression)>>);
+
+impl Now {
+    pub(crate) fn expression(&self, now: Timestamp) -> RestrictedExpression {
+        let now = whole_seconds(now);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((second, expression)) if *second == now => expression.clone(),
+            _ => {
+                let expression = RestrictedExpression::new_datetime(now.to_string());
+                *last = Some((now, expression.clone()));
+                expression
+            }
+        }
+    }
+}
+
+/// What is the same for every question, or for many, made once.
 #[derive(Clone, Debug)]
 pub(crate) struct FixedEvidence {
     nothing: RestrictedExpression,
     most: RestrictedExpression,
+    pub(crate) now: Arc<Now>,
 }
 
 impl FixedEvidence {
     /// For these roles.
     pub(crate) fn of(roles: &BTreeMap<RoleName, RoleRule>) -> Result<Self, String> {
-        Ok(FixedEvidence { nothing: record(roles, Evidence::Nothing)?, most: record(roles, Evidence::Most)? })
+        Ok(FixedEvidence {
+            nothing: record(roles, Evidence::Nothing)?,
+            most: record(roles, Evidence::Most)?,
+            now: Arc::default(),
+        })
     }
 }
 

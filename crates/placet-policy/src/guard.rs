@@ -17,6 +17,7 @@ use placet_core::decision::{Condition, Escalation, Need, RoleName};
 use placet_core::review::Assurance;
 
 use crate::explain::{Parts, Unreadable};
+use crate::warnings::WARNS;
 
 /// A policy of `ask.cedar`.
 #[derive(Clone, Debug)]
@@ -131,6 +132,38 @@ pub(crate) fn has_situation_of(policy: &Policy, text: &str) -> bool {
         && one.action == other.action
         && one.resource == other.resource
         && situation(&one) == situation(&other)
+}
+
+/// What a tool says against itself may only add a question or a ban: it stands in `when`, and nothing turns it around.
+pub(crate) fn only_heeds_warnings(policy: &Policy) -> bool {
+    clauses_of(policy).is_ok_and(|clauses| {
+        clauses.iter().all(|clause| match clause {
+            Clause::When(expression) => heeds_warnings(expression),
+            Clause::Unless(expression) => !speaks_of(expression, WARNS),
+        })
+    })
+}
+
+fn heeds_warnings(expression: &Expr) -> bool {
+    let warns =
+        |part: &Expr| matches!(part, Expr::GetAttr { expr, attr } if is_context(expr) && attr == WARNS);
+    match expression {
+        Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } => {
+            heeds_warnings(left) && heeds_warnings(right)
+        }
+        Expr::BinaryOp {
+            op: BinaryOp::Contains | BinaryOp::ContainsAll | BinaryOp::ContainsAny,
+            left,
+            right,
+        } if warns(left) => !speaks_of(right, WARNS),
+        Expr::HasAttr { expr, .. } if is_context(expr) => true,
+        other => !speaks_of(other, WARNS),
+    }
+}
+
+/// Whether a policy speaks of what tools say against themselves.
+pub(crate) fn policy_speaks_of_warnings(policy: &Policy) -> bool {
+    policy_speaks_of(policy, WARNS)
 }
 
 /// Whether a policy speaks of votes anywhere, or passes the whole context on so that it could.

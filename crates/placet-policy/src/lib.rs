@@ -29,13 +29,16 @@ mod replay;
 mod schema;
 mod settings;
 mod votes;
+mod warnings;
 mod words;
 
 pub use bundle::{Bundle, Loaded, Place, place_of};
 pub use cases::CaseResult;
 pub use decide::{Judgement, Question};
 pub use explain::{Explained, Explanation, PolicyKind};
-pub use files::{BundleFiles, FILE_BYTES_MAX, FILES_MAX, ReadError, TOOLS_BYTES_MAX, file_bytes_max};
+pub use files::{
+    BundleFiles, FILE_BYTES_MAX, FILES_MAX, POLICIES_BYTES_MAX, ReadError, TOOLS_BYTES_MAX, file_bytes_max,
+};
 pub use finding::{Finding, FindingReport, Severity, Span};
 pub use format::format_cedar;
 pub use mapping::{ARGV, METHOD, MapRefusal, Mapped, PARAMS, SERVER, TOOL, TOOL_ARGUMENTS};

@@ -15,6 +15,7 @@ use crate::finding::{Finding, Source};
 use crate::schema::{
     COMMAND_RUN, FactKind, FactShape, MCP_CALL, MCP_COMPLETE, MCP_PROMPT, MCP_READ, Vocabulary,
 };
+use crate::warnings::WARNS;
 
 mod command;
 mod template;
@@ -184,7 +185,7 @@ impl Bundle {
                 tool::Applied::Failed => break,
             }
         }
-        unmapped_tool(server, tool)
+        unmapped_tool(server, tool, self.warnings.of(server, tool))
     }
 
     /// The facts of a stored action under this bundle. If this bundle calls it something else than what was asked for
@@ -264,11 +265,12 @@ fn unmapped_command(argv: &[String]) -> Result<Mapped, MapRefusal> {
     })
 }
 
-fn unmapped_tool(server: &str, tool: &str) -> Result<Mapped, MapRefusal> {
+fn unmapped_tool(server: &str, tool: &str, warns: Option<&BTreeSet<String>>) -> Result<Mapped, MapRefusal> {
     let resource = ResourceRef::new("Tool", &format!("{server}/{tool}"))
         .map_err(|error| MapRefusal::Name(error.to_string()))?;
     let text = |name: &str, text: &str| (name.to_owned(), Fact::Text(text.to_owned()));
-    let known = BTreeMap::from([text("server", server), text("tool", tool)]);
+    let mut known = BTreeMap::from([text("server", server), text("tool", tool)]);
+    known.extend(warns.map(|warns| (WARNS.to_owned(), Fact::Texts(warns.clone()))));
     Ok(Mapped {
         action: built_in(MCP_CALL)?,
         resource,

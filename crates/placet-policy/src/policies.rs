@@ -264,6 +264,7 @@ impl PolicyReader<'_, '_> {
             }
         };
         self.check_kind(policy);
+        self.check_warnings(policy);
         self.check_vocabulary(policy);
         let title = policy.annotation("title").unwrap_or(&id).to_owned();
         let because = policy.annotation("because").map(str::to_owned);
@@ -275,6 +276,22 @@ impl PolicyReader<'_, '_> {
         };
         let policy = policy.new_id(PolicyId::new(&id));
         Some(Rule { policy, kind: self.kind, id, title, because, guard, parts, span: self.span.clone() })
+    }
+
+    /// L3: what a tool says against itself adds a question, and takes none away.
+    fn check_warnings(&mut self, policy: &Policy) {
+        let heeds = match self.kind {
+            Kind::Ask | Kind::Never => guard::only_heeds_warnings(policy),
+            Kind::Allow | Kind::Review => !guard::policy_speaks_of_warnings(policy),
+            Kind::Invariant => true,
+        };
+        if !heeds {
+            self.refuse(
+                "L3",
+                "what a tool says against itself only adds a question or a ban",
+                "write context has warns && context.warns.contains(\"destructive\") in the when clause of a guard or a ban, without ! around it",
+            );
+        }
     }
 
     /// L2: each file holds its own kind of rule. L11: a permit names its action.

@@ -46,7 +46,7 @@ entity Pep enum ["command", "mcp", "external"];
 entity Grade enum ["advisory", "gated", "enforced"];
 action "privileged";
 action "command.run" appliesTo { principal: [Agent, Pipeline, Person], resource: [Program], context: { "program": String } };
-action "mcp.call" appliesTo { principal: [Agent, Pipeline, Person], resource: [Tool], context: { "server": String, "tool": String } };
+action "mcp.call" appliesTo { principal: [Agent, Pipeline, Person], resource: [Tool], context: { "server": String, "tool": String, "warns"?: Set<String> } };
 action "mcp.read" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpResource], context: { "server": String, "uri": String } };
 action "mcp.prompt" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpPrompt], context: { "server": String, "prompt": String } };
 action "mcp.complete" appliesTo { principal: [Agent, Pipeline, Person], resource: [McpPrompt, McpResource], context: { "server": String } };

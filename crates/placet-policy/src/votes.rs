@@ -247,7 +247,7 @@ impl<'a> Electorate<'a> {
         };
         let Some(bucket) = self.bundle.buckets.get(action) else { return false };
         let context = Context::from_pairs([
-            ("now".to_owned(), RestrictedExpression::new_datetime(self.question.now.to_string())),
+            ("now".to_owned(), self.bundle.fixed.now.expression(self.question.now)),
             ("role".to_owned(), RestrictedExpression::new_string(role.to_string())),
             ("assurance".to_owned(), RestrictedExpression::new_long(level(assurance))),
         ]);

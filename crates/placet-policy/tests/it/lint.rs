@@ -1,7 +1,7 @@
 //! Every lint rule refuses what it is for, at the place where it stands.
 
 use crate::common::{MANIFEST, SCHEMA, bundle, files, refused};
-use placet_policy::{Bundle, BundleFiles, FILE_BYTES_MAX, Finding, Severity};
+use placet_policy::{Bundle, BundleFiles, FILE_BYTES_MAX, Finding, POLICIES_BYTES_MAX, Severity};
 
 /// The findings of a bundle with these changes, as `code file:line:column`.
 fn places(found: &[Finding]) -> Vec<String> {
@@ -111,6 +111,33 @@ fn l3_guards_have_one_grammar() {
     );
     let elsewhere = format!("@id(\"a\") {FORBID} when {{ context.approvals.reviewers >= 1 }};");
     check("never.cedar", &elsewhere, "L3 never.cedar:1:1", "only guards");
+}
+
+#[test]
+fn l3_what_a_tool_says_against_itself_only_adds() {
+    const WARNED: &str = "context has warns && context.warns.contains(\"destructive\")";
+    const VOTES: &str = "unless { context.approvals.reviewers >= 1 }";
+    let forbid = "@id(\"a\")\nforbid (principal, action == Action::\"mcp.call\", resource)\n";
+    let permit = "@id(\"a\")\npermit (principal, action == Action::\"mcp.call\", resource)\n";
+    for (file, text) in [
+        ("ask.cedar", format!("{forbid}when {{ {WARNED} }} {VOTES};")),
+        ("ask.cedar", format!("{forbid}when {{ {WARNED} || context.server == \"x\" }} {VOTES};")),
+        ("never.cedar", format!("{forbid}when {{ {WARNED} }};")),
+    ] {
+        assert_eq!(places(&refused(&[(file, &text)])), Vec::<String>::new(), "{text}");
+    }
+    let at = |file: &str| format!("L3 {file}:1:1");
+    for (file, text) in [
+        ("allow.cedar", format!("{permit}when {{ {WARNED} }};")),
+        ("allow.cedar", format!("{permit}unless {{ {WARNED} }};")),
+        ("never.cedar", format!("{forbid}unless {{ {WARNED} }};")),
+        ("never.cedar", format!("{forbid}when {{ !({WARNED}) }};")),
+        ("ask.cedar", format!("{forbid}when {{ context has warns && context.warns.isEmpty() }} {VOTES};")),
+        ("ask.cedar", format!("{forbid}when {{ !(context has warns) }} {VOTES};")),
+        ("ask.cedar", format!("{forbid}unless {{ context.approvals.reviewers >= 1 || ({WARNED}) }};")),
+    ] {
+        check(file, &text, &at(file), "against itself");
+    }
 }
 
 #[test]
@@ -250,8 +277,10 @@ fn l11_permits_name_their_action() {
 
 #[test]
 fn l14_files_are_bounded() {
-    let large = format!("// {}\n", "x".repeat(FILE_BYTES_MAX));
-    check("never.cedar", &large, "L14 never.cedar:1:1", "64 KiB");
+    let large = format!("// {}\n", "x".repeat(POLICIES_BYTES_MAX));
+    check("never.cedar", &large, "L14 never.cedar:1:1", "256 KiB");
+    let large = format!("# {}\n", "x".repeat(FILE_BYTES_MAX));
+    check("mapping.toml", &large, "L14 mapping.toml:1:1", "64 KiB");
     let many: String =
         (0..1001).map(|n| format!("@id(\"a{n}\") forbid(principal,action,resource);\n")).collect();
     check("never.cedar", &many, "L14 never.cedar:1:1", "1000");

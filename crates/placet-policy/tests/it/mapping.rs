@@ -299,6 +299,23 @@ fn a_tool_call_without_a_rule_is_just_that() {
 }
 
 #[test]
+fn what_a_tool_says_against_itself_is_a_fact_of_its_calls() {
+    let tools = r#"{"name":"export","annotations":{"destructiveHint":true}}
+{"name":"drop","annotations":{"destructiveHint":true}}
+{"name":"read","annotations":{"readOnlyHint":true}}
+"#;
+    let bundle =
+        bundle(&[("mapping.toml", TOOL), ("mcp/warehouse.toml", ""), ("mcp/warehouse.tools.jsonl", tools)]);
+    let warns = |tool: &str, arguments: &str| {
+        let arguments = Value::parse(arguments.as_bytes()).unwrap();
+        bundle.map_tool("warehouse", tool, &arguments).unwrap().facts.known.get("warns").cloned()
+    };
+    assert_eq!(warns("drop", "{}"), Some(Fact::Texts(["destructive".to_owned()].into())));
+    assert_eq!(warns("read", "{}"), None, "what speaks for a tool is not heard");
+    assert_eq!(warns("export", r#"{"table":"t"}"#), None, "a rule says what this call does");
+}
+
+#[test]
 fn a_stored_tool_call_is_mapped_again() {
     let bundle = bundle(&[("mapping.toml", TOOL)]);
     let arguments = Value::parse(br#"{"table":"t","limit":5}"#).unwrap();

@@ -205,8 +205,8 @@ fn a_directory_that_is_no_bundle_is_not_staged() {
     let never = policy.join("never.cedar");
     let text = fs::read_to_string(&never).unwrap();
     let stage = || placet.cli(["policy", "stage"]).arg(&policy);
-    fs::write(&never, format!("{text}\n// {}", "x".repeat(64 * 1024))).unwrap();
-    stage().fails(64, "at most 64 KiB");
+    fs::write(&never, format!("{text}\n// {}", "x".repeat(256 * 1024))).unwrap();
+    stage().fails(64, "at most 256 KiB");
     fs::remove_file(&never).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &never).unwrap();
     stage().fails(64, "plain files only");
