@@ -5,6 +5,8 @@ mod core;
 mod gateway;
 mod ledger;
 mod policy;
+#[path = "../../../placet-ledger/tests/it/rfc6962.rs"]
+mod rfc6962;
 mod server;
 
 use crate::{Target, seeds};
