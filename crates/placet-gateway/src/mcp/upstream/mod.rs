@@ -367,23 +367,29 @@ impl Session {
             Err(_) if is_json => return true,
             Err(_) => {}
         }
-        self.shows(text) || self.shows(&meant)
-    }
-
-    fn shows(&self, text: &str) -> bool {
         let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
         else {
             return true;
         };
-        let mut clean = Vec::new();
-        // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
-        scanner.push(text.as_bytes(), &mut clean) == Seen::Secret
-            || self.secrets.iter().any(|secret| {
-                let meant = String::from_utf8_lossy(secret.expose());
-                let escaped = Value::string(meant.into_owned()).canonical();
-                let inner = escaped.trim_matches('"');
-                !inner.is_empty() && text.contains(inner)
-            })
+        let mut found = |text: &str| {
+            let mut clean = Vec::new();
+            let seen = scanner.push(text.as_bytes(), &mut clean);
+            // The next text begins anew.
+            scanner.finish(&mut clean);
+            seen == Seen::Secret
+        };
+        found(text)
+            || found(&meant)
+            || self.escaped().any(|inner| text.contains(&inner) || meant.contains(&inner))
+    }
+
+    /// The secrets as JSON escapes them.
+    fn escaped(&self) -> impl Iterator<Item = String> {
+        let escaped = |secret: &Secret| {
+            let meant = String::from_utf8_lossy(secret.expose());
+            Value::string(meant.into_owned()).canonical().trim_matches('"').to_owned()
+        };
+        self.secrets.iter().map(escaped).filter(|inner| !inner.is_empty())
     }
 }
 
