@@ -148,11 +148,14 @@ impl Mcp {
                 return Ok(Settled::Open(Box::new(shown)));
             }
             let version = shown.document.version;
-            let waited =
-                self.0.parts.authority.wait(caller.clone(), shown.id, version, left().min(WAIT)).await;
-            match waited {
-                Ok(newer) => shown = newer,
+            let (began, wait) = (Instant::now(), left().min(WAIT));
+            shown = match self.0.parts.authority.wait(caller.clone(), shown.id, version, wait).await {
+                Ok(newer) => newer,
                 Err(error) => return refused_call(error).map(Settled::Told),
+            };
+            // It came back early with nothing new: placet stops, and nobody is to wait any more.
+            if shown.document.version == version && began.elapsed() < wait {
+                return Ok(Settled::Open(Box::new(shown)));
             }
         }
     }

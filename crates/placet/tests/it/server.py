@@ -3,6 +3,7 @@
 It is told how to behave by files in the directory that it is given, and writes down there what it was called with.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -123,6 +124,9 @@ def main():
         sys.exit(5)
     with open(os.path.join(HOME, "environment"), "w") as file:
         file.write("\n".join(sorted(os.environ)))
+    with open(os.path.join(HOME, "started"), "a") as file:
+        secret = os.environ.get("SHOP_PASSWORD", "")
+        file.write(hashlib.sha256(secret.encode()).hexdigest() + "\n")
     for line in sys.stdin:
         message = json.loads(line)
         method, id = message.get("method"), message.get("id")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Http, Options, Placet, eventually};
 
 const ACCEPTED: [&str; 5] = ["echo", "leak", "die", "big", "ask"];
-const PASSWORD: &str = "correct-horse-battery";
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
 pub(crate) const MODERN: &str = "2026-07-28";
 
 /// A placet with the fixture server behind it, its tools accepted.
