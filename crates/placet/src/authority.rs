@@ -13,6 +13,7 @@ use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::{PepKind, Principal, SecretVersion};
+use placet_core::c14n::Value;
 use placet_core::digest::BundleDigest;
 use placet_core::directory::CredentialVersion;
 use placet_core::id::{ExecutionId, RequestId};
@@ -277,12 +278,11 @@ impl ToolSource for BrokerAuthority {
     fn callable(
         &self,
         principal: Principal,
-        server: String,
-        tools: Vec<String>,
-    ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>> {
+        calls: Vec<Value>,
+    ) -> BoxFuture<'_, Result<Vec<bool>, AuthorityError>> {
         Box::pin(async move {
             let caller = self.broker.caller(principal).await.map_err(refused)?;
-            self.broker.callable_tools(&caller, &server, tools).await.map_err(refused)
+            self.broker.callable(&caller, calls).await.map_err(refused)
         })
     }
 

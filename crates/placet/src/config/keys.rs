@@ -176,7 +176,7 @@ pub(crate) const KEYS: &[Key] = &[
         "limits.calls_per_minute",
         Kind::Count,
         Some("600"),
-        "Calls of one credential that create or attach, a minute.",
+        "Calls of one credential that create, attach or list, a minute.",
     ),
     key(
         "limits.pending",

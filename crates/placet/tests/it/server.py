@@ -96,6 +96,11 @@ def note(method, params):
 
 def beside_tools(method, params):
     """Resources, prompts and completions."""
+    if method.endswith("/list"):
+        with open(os.path.join(HOME, "lists"), "a") as file:
+            file.write(method + "\n")
+        if told("changed"):
+            say({"jsonrpc": "2.0", "method": told("changed")})
     if method == "resources/list":
         page = 2 if params.get("cursor") == "2" else 1
         uri = "note:///%d" % page
@@ -103,6 +108,8 @@ def beside_tools(method, params):
     if method == "resources/templates/list":
         return {"resourceTemplates": [{"uriTemplate": "note:///{n}", "name": "notes"}]}
     if method == "prompts/list":
+        if told("quarrel"):
+            return {"prompts": [{"name": "greet"}, {"name": 1}, {"title": "nameless"}, "greet"]}
         return {"prompts": [{"name": "greet", "arguments": [{"name": "who"}]}]}
     note(method, params)
     if method == "resources/read":
