@@ -48,12 +48,12 @@ impl Broker {
             let snapshot = self.snapshot().await?;
             snapshot.admits(caller)?;
             let chain = chain(caller, &Envelope::default(), &snapshot.directory)?;
-            callable.extend(calls.iter().map(|call| self.may_call(&snapshot, &chain, call)));
+            callable.extend(calls.iter().map(|call| self.not_ruled_out(&snapshot, &chain, call)));
         }
         Ok(callable)
     }
 
-    fn may_call(&self, snapshot: &Snapshot, chain: &ActorChain, call: &Value) -> bool {
+    fn not_ruled_out(&self, snapshot: &Snapshot, chain: &ActorChain, call: &Value) -> bool {
         let text = |name: &str| call.as_object()?.get(name)?.as_str();
         let Some(server) = text(SERVER) else { return false };
         if text(TOOL).is_some_and(|tool| snapshot.bundle.maps_tool(server, tool)) {

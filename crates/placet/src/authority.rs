@@ -132,8 +132,16 @@ fn intercepted(call: Intercepted) -> InterceptedCall {
 }
 
 impl Authority for BrokerAuthority {
-    fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
+    fn guide(
+        &self,
+        caller: Option<Caller>,
+        argv: Vec<String>,
+    ) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         Box::pin(async move {
+            if let Some(caller) = &caller {
+                let caller = self.caller(caller).await?;
+                self.broker.may_call(&caller).await.map_err(refused)?;
+            }
             let guide = self.broker.guide_command(&self.enforcer, &argv).await.map_err(refused)?;
             let config = self.config(guide.bundle, guide.runner_toml.as_deref())?;
             let target = Target { action: guide.action, resource: guide.resource };

@@ -175,7 +175,7 @@ fn lock(data: &Path) -> Result<File, Failure> {
 async fn users(authority: &RemoteAuthority, url: &str) -> Result<Vec<u32>, Failure> {
     let own = vec![nix::unistd::geteuid().as_raw()];
     // What the command is does not matter: how this machine executes any is what is asked for.
-    match authority.guide(vec!["true".to_owned()]).await {
+    match authority.guide(None, vec!["true".to_owned()]).await {
         Ok(guidance) => match Identity::resolve(&guidance.config.run_as) {
             Ok(identity) => Ok(identity.users()),
             Err(error) => {

@@ -40,6 +40,7 @@ use placet_core::entropy::Entropy;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::time::{Clock, Timestamp};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::authority::{Authority, Caller, Shown};
 use crate::blobs::Blobs;
@@ -122,15 +123,20 @@ impl Timer for ClockTimer {
 #[derive(Clone)]
 pub struct Commands(Arc<Inner>);
 
+/// How many programs are hashed at a time.
+const HASHED_AT_ONCE: usize = 4;
+
 struct Inner {
     parts: Parts,
     executions: Executions,
+    hashing: Semaphore,
 }
 
 impl Commands {
     /// An enforcement point that executes on this machine.
     pub fn new(parts: Parts) -> Self {
-        Commands(Arc::new(Inner { parts, executions: Executions::default() }))
+        let (executions, hashing) = (Executions::default(), Semaphore::new(HASHED_AT_ONCE));
+        Commands(Arc::new(Inner { parts, executions, hashing }))
     }
 
     /// Its routes, to be mounted behind the agents' door's authentication.

@@ -122,7 +122,7 @@ impl Commands {
             return Err("not_ours");
         }
         let argv = argv(&action).ok_or("not_understood")?;
-        let guidance = self.guide(&argv).await.map_err(|_| "not_planned")?;
+        let guidance = self.guide(None, &argv).await.map_err(|_| "not_planned")?;
         let target = Target { action: action.action.clone(), resource: action.resource.clone() };
         if guidance.target != target {
             return Err("mapping_changed");
