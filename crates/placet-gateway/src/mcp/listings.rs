@@ -49,11 +49,11 @@ struct Reading {
 }
 
 /// Something that a server lists.
-struct Item {
+pub(super) struct Item {
     /// By which name its server knows it.
-    name: String,
+    pub(super) name: String,
     /// As the server wrote it.
-    written: Box<RawValue>,
+    pub(super) written: Box<RawValue>,
 }
 
 /// A kind of list.
@@ -108,7 +108,7 @@ impl Listed {
     }
 
     /// An item, if it can be read and names itself.
-    fn item(self, written: Box<RawValue>) -> Option<Item> {
+    pub(super) fn item(self, written: Box<RawValue>) -> Option<Item> {
         let value = Value::parse(written.get().as_bytes()).ok()?;
         let name = value.as_object()?.get(self.name())?.as_str()?.to_owned();
         Some(Item { name, written })
@@ -125,7 +125,7 @@ impl Listed {
     }
 
     /// An item under a name that says whose it is.
-    fn of_server(self, server: &ServerName, item: &Item) -> Option<String> {
+    pub(super) fn of_server(self, server: &ServerName, item: &Item) -> Option<String> {
         let Value::Object(mut members) = Value::parse(item.written.get().as_bytes()).ok()? else {
             return None;
         };
@@ -257,7 +257,7 @@ async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Item>, CallEr
 }
 
 /// The items of a page as they were written, and where it goes on.
-fn page_of(page: &RawValue, listed: Listed) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
+pub(super) fn page_of(page: &RawValue, listed: Listed) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(page.get()).ok()?;
     let items = serde_json::from_str(members.get(listed.member())?.get()).ok()?;
     let next = members.get("nextCursor").and_then(|next| serde_json::from_str(next.get()).ok());
