@@ -62,7 +62,8 @@ pub(crate) async fn serve(config: Config, output: Output) -> Result<Exit, Failur
     }
     let users = users(&authority, &url).await?;
     recover(authority.as_ref(), &users).await.map_err(|error| refused(&url, &error))?;
-    let commands = runner::commands(&data, authority.clone(), executor.runner(), &clock, &entropy)
+    let (target, room) = (executor.runner(), config.limits.output());
+    let commands = runner::commands(&data, authority.clone(), target, room, &clock, &entropy)
         .map_err(|error| Failure::of(Exit::Configuration, &error))?;
 
     let address = config.gateway.listen;

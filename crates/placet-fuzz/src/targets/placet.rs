@@ -75,7 +75,8 @@ fn is_safe(config: &Config) {
             limits.calls_per_minute,
             limits.pending,
             limits.reviews_per_hour,
-            limits.connections
+            limits.connections,
+            limits.output_mib
         ]
         .iter()
         .all(|limit| *limit > 0)

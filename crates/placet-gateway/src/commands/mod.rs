@@ -45,6 +45,7 @@ use tokio::sync::Semaphore;
 use crate::authority::{Authority, Caller, Shown};
 use crate::blobs::Blobs;
 use crate::runner::exec::Engine;
+use crate::runner::room::Room;
 use crate::runner::spool::SpoolSeal;
 use executions::Executions;
 use problem::{Refusal, no_such_request};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub blobs: Blobs,
     /// Where output is spooled.
     pub spools: PathBuf,
+    /// What the output of all executions may come to.
+    pub output: Room,
     /// Makes the seal of an execution's spool, with a key of its own.
     pub seals: Arc<dyn Fn(ExecutionId) -> Box<dyn SpoolSeal> + Send + Sync>,
     /// What time it is.

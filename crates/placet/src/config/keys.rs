@@ -197,6 +197,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Connections that each door holds open at one time, whoever they are of; beyond it new ones wait. Every caller \
          that waits for a decision holds one, and the process may need as many open files.",
     ),
+    key(
+        "limits.output_mib",
+        Kind::Count,
+        Some("8192"),
+        "MiB that the output of all programs may come to while it waits to be read. Where it takes nearly all of them, the \
+         oldest output of a program that has ended is deleted before another program starts, and one that runs is ended \
+         when nothing is left.",
+    ),
     key("lifetimes.grant", Kind::Duration, Some("15m"), "How long a grant may be claimed."),
     key(
         "lifetimes.lease",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use placet_gateway::runner::config::RunAs;
+use placet_gateway::runner::room::Room;
 use placet_ledger::KeyName;
 use placet_server::PublicUrl;
 
@@ -89,6 +90,16 @@ pub(crate) struct Limits {
     pub(crate) reviews_per_hour: u32,
     /// Open connections of each door.
     pub(crate) connections: u32,
+    /// MiB that the output of all programs may come to.
+    pub(crate) output_mib: u32,
+}
+
+impl Limits {
+    /// Room for the output of all programs.
+    pub(crate) fn output(&self) -> Room {
+        let bytes = u64::from(self.output_mib) * 1024 * 1024;
+        Room::of(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
 }
 
 /// How long things live.
@@ -187,6 +198,7 @@ impl Config {
                 pending: settings.count("limits.pending")?,
                 reviews_per_hour: settings.count("limits.reviews_per_hour")?,
                 connections: settings.count("limits.connections")?,
+                output_mib: settings.count("limits.output_mib")?,
             },
             lifetimes: Lifetimes {
                 grant: settings.duration("lifetimes.grant")?,
