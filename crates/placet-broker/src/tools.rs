@@ -14,7 +14,7 @@ use crate::error::CallError;
 use crate::intake::{Caller, Envelope, chain};
 use crate::{Broker, Snapshot};
 
-/// How many calls are judged for the price of making one: policy takes some ten microseconds for each.
+/// How many calls are judged for the price of making one.
 const JUDGED_AT_ONCE: usize = 256;
 
 /// The texts that say which MCP servers there are.
