@@ -484,6 +484,16 @@ mod tests {
     }
 
     #[test]
+    fn a_large_body_is_large_because_of_its_texts() {
+        // Read whole, this would take some hundred times its size.
+        for (open, item, close) in [("[", "0,", "0]"), ("{\"measures\":[", "[],", "0]}")] {
+            let many = format!("{open}{}{close}", item.repeat(OUTCOME_BODY_BYTES_MAX / item.len() - 16));
+            let error = PepOutcome::from_json(many.as_bytes()).unwrap_err();
+            assert_eq!(error.code, "json_too_many_values");
+        }
+    }
+
+    #[test]
     fn a_released_secret_shows_nothing_of_itself() {
         let secret = ReleasedSecret { name: "shop".into(), version: 1, value: "aHVudGVyMg==".into() };
         assert_eq!(format!("{secret:?}"), "shop@1=<redacted>");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use placet_core::c14n::{C14nError, DEPTH_MAX, Reason, Value};
+use placet_core::c14n::{Bounds, C14nError, Reason, Value};
 use placet_core::text::visible;
 
 /// A body is not what the call takes.
@@ -22,6 +22,9 @@ pub struct InputError {
 /// No pointer that we answer with is longer: keys are the caller's, and may be a mebibyte.
 const POINTER_BYTES_MAX: usize = 256;
 
+/// How many values a body may have that is large because of a few texts. None of ours has a hundred.
+const LARGE_BODY_VALUES_MAX: usize = 1024;
+
 impl InputError {
     pub(crate) fn at(pointer: &str, code: &'static str, message: impl Into<String>) -> Self {
         let pointer = (pointer.len() <= POINTER_BYTES_MAX).then(|| pointer.to_owned());
@@ -33,6 +36,7 @@ impl From<C14nError> for InputError {
     fn from(error: C14nError) -> Self {
         let code = match error.reason {
             Reason::TooLarge => "body_too_large",
+            Reason::TooMany => "json_too_many_values",
             Reason::TooDeep => "json_too_deep",
             Reason::DuplicateKey => "json_duplicate_key",
             Reason::LoneSurrogate => "json_lone_surrogate",
@@ -55,9 +59,10 @@ impl Members {
         Self::of(Value::parse(body)?, "")
     }
 
-    /// Reads a body that may be larger than others are.
+    /// Reads a body that may be larger than others are, because of a few texts in it.
     pub(crate) fn of_large_body(body: &[u8], bytes_max: usize) -> Result<Self, InputError> {
-        Self::of(Value::parse_within(body, bytes_max, DEPTH_MAX)?, "")
+        let bounds = Bounds { size: bytes_max, values: LARGE_BODY_VALUES_MAX, ..Bounds::CANONICAL };
+        Self::of(Value::parse_within(body, bounds)?, "")
     }
 
     fn of(value: Value, pointer: &str) -> Result<Self, InputError> {

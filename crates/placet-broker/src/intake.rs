@@ -263,6 +263,15 @@ impl Broker {
         }
     }
 
+    /// Whether this caller may call now, for an enforcement point that has work to do before it hands the call in. It
+    /// takes none of the caller's calls; handing in does.
+    pub async fn may_call(&self, caller: &Caller) -> Result<(), CallError> {
+        match self.0.limiter.may_call(caller.principal, self.now()) {
+            Ok(()) => Ok(()),
+            Err(capped) => Err(self.capped(caller.principal, capped).await),
+        }
+    }
+
     /// Writes the summary entry that is due, and gives what the caller gets.
     async fn capped(&self, principal: Principal, capped: Capped) -> CallError {
         if let Some(refused) = capped.summary {

@@ -60,6 +60,9 @@ struct Refusals {
     noted_at: Option<Timestamp>,
 }
 
+/// What a call takes from a bucket, in thousandths of one.
+const CALL: u64 = 1000;
+
 type Triple = (Principal, String, String);
 
 struct Bucket {
@@ -88,19 +91,28 @@ impl Limiter {
 
     /// Takes one call from the credential's bucket.
     pub(crate) fn call(&self, principal: Principal, now: Timestamp) -> Result<(), Capped> {
+        self.draw(principal, CALL, now)
+    }
+
+    /// Whether there is one to be taken.
+    pub(crate) fn may_call(&self, principal: Principal, now: Timestamp) -> Result<(), Capped> {
+        self.draw(principal, 0, now)
+    }
+
+    fn draw(&self, principal: Principal, tokens: u64, now: Timestamp) -> Result<(), Capped> {
         let per_minute = u64::from(self.caps.calls_per_minute);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = state.bucket(principal, per_minute, now);
         let elapsed = u64::try_from(now.since(bucket.filled_at).as_millis()).unwrap_or(u64::MAX);
         // Calls per minute are thousandths of a call per sixtieth of a millisecond, so this stays in whole numbers.
         bucket.tokens =
-            bucket.tokens.saturating_add(elapsed.saturating_mul(per_minute) / 60).min(per_minute * 1000);
+            bucket.tokens.saturating_add(elapsed.saturating_mul(per_minute) / 60).min(per_minute * CALL);
         bucket.filled_at = now;
-        if bucket.tokens >= 1000 {
-            bucket.tokens -= 1000;
+        if bucket.tokens >= CALL {
+            bucket.tokens -= tokens;
             return Ok(());
         }
-        let millis = (1000 - bucket.tokens).saturating_mul(60) / per_minute.max(1);
+        let millis = (CALL - bucket.tokens).saturating_mul(60) / per_minute.max(1);
         Err(bucket.refuse(
             "call_rate",
             "Too many calls with this credential.",
@@ -177,7 +189,7 @@ impl State {
             self.buckets.retain(|_, bucket| now.since(bucket.filled_at) < SUMMARY_EVERY);
         }
         self.buckets.entry(principal).or_insert(Bucket {
-            tokens: per_minute * 1000,
+            tokens: per_minute * CALL,
             filled_at: now,
             refused: Refusals::default(),
         })
@@ -219,11 +231,12 @@ mod tests {
         let limiter = Limiter::new(Caps { calls_per_minute: 2, ..Caps::default() });
         let start = Timestamp::from_millis(1_000_000);
         assert!(limiter.call(caller(), start).is_ok());
+        assert!(limiter.may_call(caller(), start).is_ok(), "to ask takes nothing");
         assert!(limiter.call(caller(), start).is_ok());
         let capped = limiter.call(caller(), start).err().unwrap();
         assert_eq!(capped.error.code(), "call_rate");
         assert_eq!(capped.summary, Some(1));
-        assert_eq!(limiter.call(caller(), start).err().unwrap().summary, None);
+        assert_eq!(limiter.may_call(caller(), start).err().unwrap().summary, None);
         let later = start.plus(Duration::from_secs(30));
         assert!(limiter.call(caller(), later).is_ok());
         assert!(limiter.call(caller(), later).is_err());

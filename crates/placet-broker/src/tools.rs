@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use placet_core::action::{ActionRequest, Grade, PepKind, Pins, SecretVersion};
+use placet_core::action::{ActionRequest, ActorChain, Grade, PepKind, Pins, SecretVersion};
 use placet_core::c14n::Value;
 use placet_core::decision::Effect;
 use placet_core::digest::BundleDigest;
 use placet_core::id::RequestId;
 use placet_core::secret::Secret;
-use placet_policy::{SERVER, TOOL, TOOL_ARGUMENTS};
+use placet_policy::{SERVER, TOOL};
 
-use crate::Broker;
 use crate::error::CallError;
 use crate::intake::{Caller, Envelope, chain};
+use crate::{Broker, Snapshot};
+
+/// How many calls are judged for the price of making one.
+const JUDGED_AT_ONCE: usize = 256;
 
 /// The texts that say which MCP servers there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,46 +38,42 @@ impl Broker {
         Ok(Some(ToolGuide { bundle: bundle.digest(), files }))
     }
 
-    /// Which of a server's tools policy does not rule out for this caller whatever the arguments. Where a rule maps calls
-    /// by their arguments, nothing can be ruled out without them.
-    pub async fn callable_tools(
-        &self,
-        caller: &Caller,
-        server: &str,
-        tools: Vec<String>,
-    ) -> Result<Vec<String>, CallError> {
-        let snapshot = self.snapshot().await?;
-        snapshot.admits(caller)?;
-        let chain = chain(caller, &Envelope::default(), &snapshot.directory)?;
+    /// Which of these calls of MCP servers policy does not rule out for this caller by what they name alone, one answer for
+    /// each. A call is given as its action's arguments, with nothing in it but a name. Where a rule maps calls by their
+    /// arguments, nothing can be ruled out without them.
+    pub async fn callable(&self, caller: &Caller, calls: Vec<Value>) -> Result<Vec<bool>, CallError> {
         let mut callable = Vec::new();
-        for tool in tools {
-            if snapshot.bundle.maps_tool(server, &tool) {
-                callable.push(tool);
-                continue;
-            }
-            let arguments = Value::object([
-                (SERVER, Value::string(server)),
-                (TOOL, Value::string(tool.clone())),
-                (TOOL_ARGUMENTS, Value::object::<String>([])),
-            ]);
-            let Ok(mapped) = snapshot.bundle.map_intercepted(PepKind::Mcp, &arguments) else { continue };
-            let action = ActionRequest {
-                tenant: self.0.config.tenant.clone(),
-                chain: chain.clone(),
-                pep: PepKind::Mcp,
-                target: format!("mcp:{server}"),
-                action: mapped.action,
-                resource: mapped.resource,
-                arguments,
-                pins: Pins::default(),
-            };
-            // The grade is the best there is: whether it is worth less is for the call to find out.
-            let judgement = snapshot.decide(&action, &mapped.facts, Grade::Enforced, &[], self.evaluation());
-            if !matches!(judgement.decision.effect, Effect::Forbid(_)) {
-                callable.push(tool);
-            }
+        for calls in calls.chunks(JUDGED_AT_ONCE) {
+            self.take_call(caller.principal).await?;
+            let snapshot = self.snapshot().await?;
+            snapshot.admits(caller)?;
+            let chain = chain(caller, &Envelope::default(), &snapshot.directory)?;
+            callable.extend(calls.iter().map(|call| self.not_ruled_out(&snapshot, &chain, call)));
         }
         Ok(callable)
+    }
+
+    fn not_ruled_out(&self, snapshot: &Snapshot, chain: &ActorChain, call: &Value) -> bool {
+        let text = |name: &str| call.as_object()?.get(name)?.as_str();
+        let Some(server) = text(SERVER) else { return false };
+        if text(TOOL).is_some_and(|tool| snapshot.bundle.maps_tool(server, tool)) {
+            return true;
+        }
+        // What has no words in policy cannot be asked for.
+        let Ok(mapped) = snapshot.bundle.map_intercepted(PepKind::Mcp, call) else { return false };
+        let action = ActionRequest {
+            tenant: self.0.config.tenant.clone(),
+            chain: chain.clone(),
+            pep: PepKind::Mcp,
+            target: format!("mcp:{server}"),
+            action: mapped.action,
+            resource: mapped.resource,
+            arguments: call.clone(),
+            pins: Pins::default(),
+        };
+        // The grade is the best there is: whether it is worth less is for the call to find out.
+        let judgement = snapshot.decide(&action, &mapped.facts, Grade::Enforced, &[], self.evaluation());
+        !matches!(judgement.decision.effect, Effect::Forbid(_))
     }
 
     /// The newest versions of these secrets, by name.

@@ -15,6 +15,23 @@ pub const DEPTH_MAX: usize = 64;
 /// How many bytes a text may have, before and after.
 pub const SIZE_MAX: usize = 1024 * 1024;
 
+/// What a text may have at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many bytes.
+    pub size: usize,
+    /// How deep its arrays and objects nest.
+    pub depth: usize,
+    /// How many values stand in it, itself and those in others included: each takes some fifty bytes of memory, also
+    /// where it is written with two.
+    pub values: usize,
+}
+
+impl Bounds {
+    /// Those of the canonical form. A text of this size cannot have too many values.
+    pub const CANONICAL: Bounds = Bounds { size: SIZE_MAX, depth: DEPTH_MAX, values: SIZE_MAX };
+}
+
 /// A JSON value whose numbers are the tokens that were written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
@@ -52,6 +69,9 @@ pub enum Reason {
     /// More than [`SIZE_MAX`] bytes.
     #[error("larger than 1 MiB")]
     TooLarge,
+    /// More values than its reader takes.
+    #[error("more values than this takes")]
+    TooMany,
     /// More than [`DEPTH_MAX`] levels.
     #[error("nested deeper than 64 levels")]
     TooDeep,
@@ -72,17 +92,17 @@ pub enum Reason {
 impl Value {
     /// Reads one value, and nothing after it.
     pub fn parse(bytes: &[u8]) -> Result<Value, C14nError> {
-        Value::parse_within(bytes, SIZE_MAX, DEPTH_MAX)
+        Value::parse_within(bytes, Bounds::CANONICAL)
     }
 
     /// Reads one value under other bounds: for what wraps a value that was bounded before.
-    pub fn parse_within(bytes: &[u8], size_max: usize, depth_max: usize) -> Result<Value, C14nError> {
-        if bytes.len() > size_max {
-            return Err(C14nError { at: size_max, reason: Reason::TooLarge });
+    pub fn parse_within(bytes: &[u8], bounds: Bounds) -> Result<Value, C14nError> {
+        if bytes.len() > bounds.size {
+            return Err(C14nError { at: bounds.size, reason: Reason::TooLarge });
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| C14nError { at: error.valid_up_to(), reason: Reason::NotUtf8 })?;
-        let mut reader = Reader { text, at: 0, depth_max };
+        let mut reader = Reader { text, at: 0, depth_max: bounds.depth, values_left: bounds.values };
         reader.skip_space();
         let value = reader.value(0)?;
         reader.skip_space();
@@ -223,6 +243,7 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth_max: usize,
+    values_left: usize,
 }
 
 impl Reader<'_> {
@@ -250,6 +271,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, C14nError> {
+        self.values_left = self.values_left.checked_sub(1).ok_or_else(|| self.refuse(Reason::TooMany))?;
         match self.peek() {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::action::ActionName;
-use crate::c14n::Value;
+use crate::c14n::{Bounds, DEPTH_MAX, Value};
 use crate::digest::BundleDigest;
 use crate::entropy::Entropy;
 use crate::id::{EntryId, RequestId};
@@ -271,7 +271,8 @@ impl Disclosure {
     pub fn open(&self) -> Result<(String, Value), DisclosureError> {
         let json = URL_SAFE_NO_PAD.decode(&self.0).map_err(|_| DisclosureError)?;
         // The array around the value is one level more than the value may have.
-        match Value::parse_within(&json, DISCLOSURE_JSON_MAX, crate::c14n::DEPTH_MAX + 1) {
+        let bounds = Bounds { size: DISCLOSURE_JSON_MAX, depth: DEPTH_MAX + 1, values: DISCLOSURE_JSON_MAX };
+        match Value::parse_within(&json, bounds) {
             Ok(Value::Array(parts)) => match <[Value; 3]>::try_from(parts) {
                 Ok([Value::String(_), Value::String(name), value]) => Ok((name, value)),
                 _ => Err(DisclosureError),

@@ -17,6 +17,7 @@
     reason = "a target that finds something says so by panicking"
 )]
 
+mod config;
 mod mutator;
 mod seeds;
 mod targets;

@@ -223,6 +223,24 @@ pub(crate) fn calls() -> Vec<Vec<u8>> {
     ])
 }
 
+pub(crate) fn lists() -> Vec<Vec<u8>> {
+    bytes([
+        "0{\"resources\":[{\"uri\":\"note:///1\",\"name\":\"note\",\"size\":1.50}],\"nextCursor\":\"2\"}",
+        "1{\"resourceTemplates\":[{\"uriTemplate\":\"note:///{n}\",\"name\":\"notes\"}]}",
+        "2{\"prompts\":[{\"name\":\"greet\",\"arguments\":[{\"name\":\"who\"}]},{\"name\":\"a__b\"}],\"nextCursor\":\"\"}",
+    ])
+}
+
+pub(crate) fn configurations() -> Vec<Vec<u8>> {
+    bytes([
+        "",
+        "dir = './data'\ntrusted_proxy = true\n[agents]\nlisten = '0.0.0.0:0'\npublic_url = 'https://agents.example.com'\n",
+        "[limits]\npending = 5\n[lifetimes]\ngrant = '15m'\n[runner]\nrun_as = 'placet-runner'\n\0PLACET__LIMITS__PENDING=6\nPLACET_ROOT_KEY_FILE=/run/key\n",
+        "'limits.pending' = 5\n[limits]\npending = 6\n",
+        "log = { origin = 'placet.example/ledger', public = false }\n[mcp]\nhold = '45s'\n\0PLACET__AGENTS__LISTEN=[::1]:1\n",
+    ])
+}
+
 pub(crate) fn events() -> Vec<Vec<u8>> {
     bytes([
         "\u{4}: hello\r\nevent: message\r\ndata: {\"id\":1,\r\ndata: \"result\":{}}\r\n\r\ndata:2\n\n",

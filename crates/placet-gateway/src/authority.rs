@@ -31,8 +31,14 @@ use crate::runner::record::Kept;
 
 /// Who says what may be done. Every method fails closed: an error is a no.
 pub trait Authority: Send + Sync {
-    /// What the bundle in force says about a command: what it means, how it would be run, which secrets there are.
-    fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>>;
+    /// What the bundle in force says about a command: what it means, how it would be run, which secrets there are. Where a
+    /// caller is given, it is about to be handed in for them, and one who calls too often is refused before anything is
+    /// opened or hashed.
+    fn guide(
+        &self,
+        caller: Option<Caller>,
+        argv: Vec<String>,
+    ) -> BoxFuture<'_, Result<Guidance, AuthorityError>>;
 
     /// Takes an intercepted call in; the answer is a new request or the one that the call attaches to.
     fn submit(&self, call: Intercepted) -> BoxFuture<'_, Result<Submitted, AuthorityError>>;

@@ -110,9 +110,14 @@ impl RemoteAuthority {
 }
 
 impl Authority for RemoteAuthority {
-    fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
+    fn guide(
+        &self,
+        caller: Option<Caller>,
+        argv: Vec<String>,
+    ) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         Box::pin(async move {
-            let guide = self.door.guide(&GuideRequest { argv }).await.map_err(refused)?;
+            let token = caller.as_ref().map(token_of).transpose()?;
+            let guide = self.door.guide(token, &GuideRequest { argv }).await.map_err(refused)?;
             let action = ActionName::parse(&guide.action);
             let resource = ResourceRef::new(&guide.resource.kind, &guide.resource.id);
             let bundle = BundleDigest::parse(&guide.bundle);

@@ -13,6 +13,7 @@ use placet_broker::intake::{Caller as BrokerCaller, Envelope, InterceptedCall};
 use placet_broker::peps::Enforcer;
 use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::{PepKind, Principal, SecretVersion};
+use placet_core::c14n::Value;
 use placet_core::digest::BundleDigest;
 use placet_core::directory::CredentialVersion;
 use placet_core::id::{ExecutionId, RequestId};
@@ -131,8 +132,16 @@ fn intercepted(call: Intercepted) -> InterceptedCall {
 }
 
 impl Authority for BrokerAuthority {
-    fn guide(&self, argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
+    fn guide(
+        &self,
+        caller: Option<Caller>,
+        argv: Vec<String>,
+    ) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         Box::pin(async move {
+            if let Some(caller) = &caller {
+                let caller = self.caller(caller).await?;
+                self.broker.may_call(&caller).await.map_err(refused)?;
+            }
             let guide = self.broker.guide_command(&self.enforcer, &argv).await.map_err(refused)?;
             let config = self.config(guide.bundle, guide.runner_toml.as_deref())?;
             let target = Target { action: guide.action, resource: guide.resource };
@@ -277,12 +286,11 @@ impl ToolSource for BrokerAuthority {
     fn callable(
         &self,
         principal: Principal,
-        server: String,
-        tools: Vec<String>,
-    ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>> {
+        calls: Vec<Value>,
+    ) -> BoxFuture<'_, Result<Vec<bool>, AuthorityError>> {
         Box::pin(async move {
             let caller = self.broker.caller(principal).await.map_err(refused)?;
-            self.broker.callable_tools(&caller, &server, tools).await.map_err(refused)
+            self.broker.callable(&caller, calls).await.map_err(refused)
         })
     }
 

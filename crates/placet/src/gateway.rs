@@ -62,7 +62,8 @@ pub(crate) async fn serve(config: Config, output: Output) -> Result<Exit, Failur
     }
     let users = users(&authority, &url).await?;
     recover(authority.as_ref(), &users).await.map_err(|error| refused(&url, &error))?;
-    let commands = runner::commands(&data, authority.clone(), executor.runner(), &clock, &entropy)
+    let (target, room) = (executor.runner(), config.limits.output());
+    let commands = runner::commands(&data, authority.clone(), target, room, &clock, &entropy)
         .map_err(|error| Failure::of(Exit::Configuration, &error))?;
 
     let address = config.gateway.listen;
@@ -175,7 +176,7 @@ fn lock(data: &Path) -> Result<File, Failure> {
 async fn users(authority: &RemoteAuthority, url: &str) -> Result<Vec<u32>, Failure> {
     let own = vec![nix::unistd::geteuid().as_raw()];
     // What the command is does not matter: how this machine executes any is what is asked for.
-    match authority.guide(vec!["true".to_owned()]).await {
+    match authority.guide(None, vec!["true".to_owned()]).await {
         Ok(guidance) => match Identity::resolve(&guidance.config.run_as) {
             Ok(identity) => Ok(identity.users()),
             Err(error) => {

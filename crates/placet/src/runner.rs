@@ -14,7 +14,8 @@ use placet_gateway::authority::Authority;
 use placet_gateway::blobs::{Blobs, Bounds};
 use placet_gateway::commands::{ClockTimer, Commands, Pace, Parts};
 use placet_gateway::runner::exec::{Engine, TERM_GRACE};
-use placet_gateway::runner::record::Room;
+use placet_gateway::runner::record::ROOM_BYTES;
+use placet_gateway::runner::room::Room;
 use placet_gateway::runner::workdir::{WorkRoot, WorkRootError};
 use tokio::sync::watch;
 
@@ -44,6 +45,7 @@ pub(crate) fn commands(
     data: &Path,
     authority: Arc<dyn Authority>,
     target: String,
+    output: Room,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Commands, RunnerError> {
@@ -61,10 +63,11 @@ pub(crate) fn commands(
             work,
             term_grace: TERM_GRACE,
             clock: clock.clone(),
-            recordings: Room::default(),
+            recordings: Room::of(ROOM_BYTES),
         },
         blobs,
         spools,
+        output,
         seals: Arc::new(move |_| Box::new(FreshKey::new(&seal_entropy))),
         clock: clock.clone(),
         entropy: entropy.clone(),

@@ -26,6 +26,7 @@ use placet_gateway::authority::AuthorityError;
 use placet_gateway::commands::Commands;
 use placet_gateway::mcp::{self, Mcp, Parts as McpParts};
 use placet_gateway::recovery::recover;
+use placet_gateway::runner::room::Room;
 use placet_gateway::runner::user::Identity;
 use placet_ledger::{KeyName, Signer};
 use placet_server::{AdminListener, App, Limits, Listener, Resource};
@@ -151,7 +152,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         config.run_as.clone(),
         AgentUsers::resolve(&config.agent_users),
     ));
-    let commands = runner(&data, &authority, &clock, &entropy).await?;
+    let commands = runner(&data, &authority, config.limits.output(), &clock, &entropy).await?;
     let ticket_key = store.keys().derive("mcp-ticket");
     let tools = tools(&broker, &document, config.mcp_hold, ticket_key, &clock, &entropy).await?;
     let machine = machine_grade(&authority).await;
@@ -356,6 +357,7 @@ fn listen(address: SocketAddr, setting: &'static str) -> Result<Listener, UpErro
 async fn runner(
     data: &Path,
     authority: &Arc<BrokerAuthority>,
+    output: Room,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Commands, UpError> {
@@ -366,7 +368,7 @@ async fn runner(
     };
     recover(authority.as_ref(), &users).await.map_err(UpError::Recover)?;
     let target = Executor::from(PepKind::Command).runner();
-    Ok(runner::commands(data, authority.clone(), target, clock, entropy)?)
+    Ok(runner::commands(data, authority.clone(), target, output, clock, entropy)?)
 }
 
 /// The enforcement point for tools. Servers are its children and ended with the earlier process; what became of the calls

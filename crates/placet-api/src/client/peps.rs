@@ -40,10 +40,15 @@ impl Peps {
         self.door.json(Call::get(self.door.url(&["v1", "pep", "caller"], &[])?).on_behalf_of(agent)).await
     }
 
-    /// What the bundle in force says about a command.
-    pub async fn guide(&self, guide: &GuideRequest) -> Result<GuideDocument, ClientError> {
+    /// What the bundle in force says about a command. With an agent's token it is refused if that agent calls too often.
+    pub async fn guide(
+        &self,
+        agent: Option<&Secret>,
+        guide: &GuideRequest,
+    ) -> Result<GuideDocument, ClientError> {
         let url = self.door.url(&["v1", "pep", "guide"], &[])?;
-        self.door.json(Call::post(url, guide.to_json())).await
+        let call = Call::post(url, guide.to_json());
+        self.door.json(agent.into_iter().fold(call, Call::on_behalf_of)).await
     }
 
     /// Hands in what an agent asked for.

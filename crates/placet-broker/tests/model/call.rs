@@ -110,6 +110,7 @@ impl Call {
                 let Some((_, id)) = found(back) else { return Ok(None) };
                 Call::Resolve(Box::new(cast.by_session[person].clone()), id)
             }
+            Op::Again { .. } => unreachable!("it is played as the call that it repeats"),
             ref operator => Call::Operate(operator.clone()),
         }))
     }

@@ -66,6 +66,11 @@ pub(crate) enum Op {
         behalf: Option<usize>,
         key: Option<u8>,
     },
+    /// What was asked for before is asked for again, by the same bot.
+    Again {
+        back: usize,
+        key: Option<u8>,
+    },
     /// A person votes on what they are shown.
     Vote {
         person: usize,
@@ -243,6 +248,7 @@ impl Dice {
             | Op::Cancel { back, .. }
             | Op::Claim { back, .. }
             | Op::Report { back, .. } => *back,
+            Op::Submit { .. } if self.percent(40) => return self.beside(held),
             same => return same.clone(),
         };
         let mut op = match self.below(5) {
@@ -259,6 +265,17 @@ impl Dice {
         op
     }
 
+    /// Another call of the same bot, under the same key if there is one.
+    fn beside(&self, call: &Op) -> Op {
+        let mut other = self.submit();
+        if let (Op::Submit { bot, key, old_token, .. }, Op::Submit { bot: same, key: known, .. }) =
+            (&mut other, call)
+        {
+            (*bot, *key, *old_token) = (*same, *known, false);
+        }
+        other
+    }
+
     /// What can be held: everything in which something is decided.
     fn held(&self) -> Op {
         match self.below(10) {
@@ -272,7 +289,8 @@ impl Dice {
 
     fn op(&self) -> Op {
         match self.below(100) {
-            0..24 => self.submit(),
+            0..18 => self.submit(),
+            18..24 => Op::Again { back: self.pick(6), key: self.key() },
             24..48 => self.vote(),
             48..64 => self.claim(),
             64..70 => self.cancel(),
@@ -308,8 +326,12 @@ impl Dice {
             _ => Thing::Command(version),
         };
         let behalf = self.percent(15).then(|| self.pick(PEOPLE));
-        let key = self.percent(35).then(|| self.small(3));
-        Op::Submit { bot: self.bot(), old_token: self.percent(5), thing, behalf, key }
+        let (bot, old_token, key) = (self.bot(), self.percent(5), self.key());
+        Op::Submit { bot, old_token, thing, behalf, key }
+    }
+
+    fn key(&self) -> Option<u8> {
+        self.percent(35).then(|| self.small(3))
     }
 
     fn vote(&self) -> Op {
@@ -320,12 +342,17 @@ impl Dice {
             _ => Twist::Nothing,
         };
         Op::Vote {
-            person: self.pick(PEOPLE),
+            person: self.voter(),
             by_token: self.percent(20),
             back: self.back(),
             approve: self.percent(75),
             twist,
         }
+    }
+
+    /// Often one of the two who may be one human.
+    fn voter(&self) -> usize {
+        if self.percent(25) { self.of(&[5, 6]) } else { self.pick(PEOPLE) }
     }
 
     fn cancel(&self) -> Op {

@@ -111,13 +111,8 @@ impl Bug {
     /// Which precondition the transition loses.
     fn loses(self, requires: &Requires) -> bool {
         match requires {
-            Requires::DirectoryEpoch(_) => matches!(
-                self,
-                Bug::DirectoryEpochNotChecked
-                    | Bug::VotesByAccount
-                    | Bug::SponsorsAliasVotes
-                    | Bug::DisabledStillCounts
-            ),
+            // Who shows other people than there are still names the true epoch.
+            Requires::DirectoryEpoch(_) => self == Bug::DirectoryEpochNotChecked,
             Requires::BundleEpoch(_) => matches!(self, Bug::BundleEpochNotChecked | Bug::StalePolicy),
             Requires::Before(_) => self == Bug::DeadlineOutsideTheTransition,
             Requires::Twin(..) => self == Bug::TwinNotChecked,
@@ -281,7 +276,7 @@ impl Views for Planted {
             let sponsors: Vec<_> = shown.agents.values().map(|agent| agent.sponsor).collect();
             match self.bug {
                 Bug::VotesByAccount => {
-                    // Whoever shares no address with a sponsor who operates stays as they are.
+                    // Nothing is hers or gil's, so that all that changes is how many they are.
                     shown.people.values_mut().for_each(|person| {
                         let fay = person.name == "fay";
                         person.email = person.email.take().filter(|_| !fay);

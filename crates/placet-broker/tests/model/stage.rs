@@ -175,7 +175,16 @@ impl Stage {
         got
     }
 
+    /// What a step comes to in this situation.
+    fn meant(&self, op: &Op) -> Op {
+        let Op::Again { back, key } = *op else { return op.clone() };
+        let Some(place) = self.naive.back(back) else { return Op::Deadlines };
+        let Request { bot, behalf, thing, .. } = self.naive.requests[place];
+        Op::Submit { bot, old_token: false, thing, behalf: Some(behalf), key }
+    }
+
     async fn play(&mut self, side: Side, op: &Op) -> Result<(), String> {
+        let op = &self.meant(op);
         let Some(call) = self.prepare(side, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, side, self.naive.now(), self.shown(op));
         let candidates = self.taken(&self.naive, &answers, side);
@@ -194,6 +203,7 @@ impl Stage {
 
     /// The first commit of a call fails, before or after it was written; or everything does from there on.
     async fn play_failing(&mut self, op: &Op, fault: Fault, when: When) -> Result<(), String> {
+        let op = &self.meant(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let answers = self.naive.act(op, Side::First, self.naive.now(), self.shown(op));
         let crashes = matches!(fault, Fault::Crash(_));
@@ -240,6 +250,7 @@ impl Stage {
 
     /// A call is held just before it writes, and something else happens.
     async fn play_held(&mut self, op: &Op, meanwhile: &[Meanwhile]) -> Result<(), String> {
+        let op = &self.meant(op);
         let Some(call) = self.prepare(Side::First, op).await? else { return Ok(()) };
         let (before, began, shown) = (self.naive.clone(), self.naive.now(), self.shown(op));
         let first = before.act(op, Side::First, began, shown);
@@ -280,6 +291,9 @@ impl Stage {
                 candidates.extend(self.taken(&self.naive, std::slice::from_ref(answer), Side::First));
             }
         }
+        // While the clock is behind, that is reason enough for a no, whatever else has become one meanwhile.
+        let behind = |answer: &&Answer| answer.code == "unavailable" && !self.naive.steady();
+        let behind: Vec<Answer> = first.iter().filter(behind).cloned().collect();
         if candidates.is_empty() {
             let over = target.and_then(|target| self.naive.requests[target].deadline);
             // A withdrawal asks for no deadline; everything else does.
@@ -295,6 +309,7 @@ impl Stage {
                 let again = self.naive.act(&retargeted, Side::First, at, shown);
                 candidates.extend(self.taken(&self.naive, &again, Side::First));
             }
+            candidates.extend(self.taken(&self.naive, &behind, Side::First));
         }
         self.settle(op, &got, candidates).await
     }

@@ -23,6 +23,7 @@ fn canonical(text: &str) -> String {
 fn word(reason: Reason) -> &'static str {
     match reason {
         Reason::TooLarge => "too_large",
+        Reason::TooMany => "too_many",
         Reason::TooDeep => "too_deep",
         Reason::DuplicateKey => "duplicate_key",
         Reason::LoneSurrogate => "lone_surrogate",

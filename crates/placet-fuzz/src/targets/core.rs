@@ -27,6 +27,7 @@ pub(super) fn canonical(data: &[u8]) {
                 Reason::Syntax => assert!(grammar.is_err(), "{error}, and another reader takes it"),
                 Reason::NotUtf8 => assert!(std::str::from_utf8(data).is_err()),
                 Reason::TooLarge => assert!(data.len() > placet_core::c14n::SIZE_MAX),
+                Reason::TooMany => panic!("no text of this size has too many values"),
                 Reason::TooDeep | Reason::DuplicateKey | Reason::LoneSurrogate => {}
             }
         }

@@ -6,7 +6,7 @@ use placet_core::secret::Secret;
 use placet_gateway::frames::{
     Decoder, End, Frame, FrameError, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX, encode,
 };
-use placet_gateway::mcp::catalogue::{Catalogue, Definition, acceptance};
+use placet_gateway::mcp::catalogue::{Catalogue, Definition, ServerName, acceptance};
 use placet_gateway::mcp::events::Events;
 use placet_gateway::mcp::readers;
 use placet_gateway::runner::scan::{REDACTED, Scanner, Seen};
@@ -175,6 +175,39 @@ pub(super) fn mcp_events(data: &[u8]) {
     let mut bounded = Events::bounded(8);
     let told = stream.chunks(3).map_while(|piece| bounded.push(piece).ok()).flatten();
     assert!(told.into_iter().all(|event| event.len() <= 8 * 3), "a bound holds");
+}
+
+/// What a server lists has the names that another reader finds, all of it but its name stays as it was written, and under
+/// the name that says whose it is it is found again.
+pub(super) fn mcp_lists(data: &[u8]) {
+    const METHODS: [(&str, &str, &str); 3] = [
+        ("resources/list", "resources", "uri"),
+        ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+        ("prompts/list", "prompts", "name"),
+    ];
+    let (which, page) = first(data);
+    let (method, member, name) = METHODS[usize::from(which) % METHODS.len()];
+    let server = ServerName::parse("my_files-2").expect("it is a name");
+    let page = lossy(page);
+    let Some(items) = readers::page(method, &server, &page) else { return };
+    // What it reads of numbers and escapes is narrower in what is no item, and no item is narrower.
+    let theirs: Option<serde_json::Value> = serde_json::from_str(&page).ok();
+    let theirs = theirs.as_ref().map(|page| page[member].as_array().expect("it was a list"));
+    for item in items {
+        let value = Value::parse(item.written.as_bytes()).expect("it was read");
+        let members = value.as_object().expect("it has a name");
+        assert_eq!(members.get(name).and_then(Value::as_str), Some(item.name.as_str()));
+        let is_it = |other: &serde_json::Value| other[name].as_str() == Some(&item.name);
+        assert!(theirs.is_none_or(|theirs| theirs.iter().any(is_it)));
+        let offered =
+            Value::parse(item.offered.expect("it has a name").as_bytes()).expect("it is written as JSON");
+        let mut named = offered.as_object().expect("it is one still").clone();
+        let Some(Value::String(as_offered)) = named.remove(name) else { panic!("it has a name still") };
+        assert_eq!(readers::whose(method, &as_offered), Some((server.clone(), item.name)));
+        let mut kept = members.clone();
+        kept.remove(name);
+        assert_eq!(named, kept, "all but its name");
+    }
 }
 
 /// What a bundle accepts of a server is read back from what it would be accepted with.

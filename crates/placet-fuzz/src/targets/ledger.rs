@@ -2,15 +2,13 @@
 
 use placet_ledger::bundle::{push_entry, split_entries};
 use placet_ledger::note::UnverifiedNote;
-use placet_ledger::proof::{
-    HashReader, Node, prove_consistency, prove_inclusion, verify_consistency, verify_inclusion,
-};
+use placet_ledger::proof::{prove_consistency, prove_inclusion, verify_consistency, verify_inclusion};
 use placet_ledger::tile::{Kind, growth};
 use placet_ledger::{
-    Checkpoint, Frontier, Hash, ReadError, SignedCheckpoint, Tile, TlogProof, TreeHead, VerifierKey,
-    leaf_hash, node_hash,
+    Checkpoint, Frontier, Hash, SignedCheckpoint, Tile, TlogProof, TreeHead, VerifierKey, leaf_hash,
 };
 
+use super::rfc6962::Leaves;
 use super::{first, lossy};
 use crate::seeds;
 
@@ -50,33 +48,6 @@ pub(super) fn vkey(data: &[u8]) {
     }
 }
 
-/// A tree of a few leaves, hashed by the definition.
-struct Leaves(Vec<Hash>);
-
-fn root(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => Hash::EMPTY_ROOT,
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            node_hash(&root(left), &root(right))
-        }
-    }
-}
-
-impl Leaves {
-    fn head(&self, size: usize) -> TreeHead {
-        TreeHead { size: size as u64, root: root(&self.0[..size]) }
-    }
-}
-
-impl HashReader for Leaves {
-    fn hash(&mut self, node: Node) -> Result<Hash, ReadError> {
-        let (start, width) = ((node.index << node.height) as usize, 1_usize << node.height);
-        Ok(root(&self.0[start..start + width]))
-    }
-}
-
 /// What is true is proven, and a proof with anything else in it proves nothing.
 pub(super) fn proof(data: &[u8]) {
     file_of_a_proof(data);
@@ -84,12 +55,12 @@ pub(super) fn proof(data: &[u8]) {
     let [size, index, old, change, at, with, ..] = *data else { return };
     let size = 1 + usize::from(size % 70);
     let (index, old) = (usize::from(index) % size, usize::from(old) % (size + 1));
-    let mut leaves = Leaves((0..size).map(|leaf| leaf_hash(&leaf.to_be_bytes())).collect());
+    let mut leaves = Leaves::numbered(size as u64);
     let mut frontier = Frontier::new();
     for leaf in &leaves.0 {
         frontier.append(*leaf).expect("there is room");
     }
-    let (head, before) = (leaves.head(size), leaves.head(old));
+    let (head, before) = (leaves.head(size as u64), leaves.head(old as u64));
     assert_eq!(frontier.head(), head);
 
     let inclusion = prove_inclusion(&mut leaves, index as u64, size as u64).expect("it is there");

@@ -4,7 +4,10 @@ mod api;
 mod core;
 mod gateway;
 mod ledger;
+mod placet;
 mod policy;
+#[path = "../../../placet-ledger/tests/it/rfc6962.rs"]
+mod rfc6962;
 mod server;
 
 use crate::{Target, seeds};
@@ -186,6 +189,23 @@ pub(crate) const ALL: &[Target] = &[
         seeds: seeds::catalogues,
         words: RPC,
         rounds: 1_000,
+    },
+    Target { name: "mcp_lists", run: gateway::mcp_lists, seeds: seeds::lists, words: RPC, rounds: 4_000 },
+    Target {
+        name: "configuration",
+        run: placet::configuration,
+        seeds: seeds::configurations,
+        words: &[
+            "agents.",
+            "listen",
+            "\n[limits]\n",
+            "PLACET__",
+            "LISTEN=",
+            "\0",
+            "'0.0.0.0:0'",
+            "https://a.example",
+        ],
+        rounds: 2_000,
     },
     Target { name: "query", run: server::query, seeds: seeds::queries, words: HTTP, rounds: 20_000 },
     Target { name: "cookies", run: server::cookies, seeds: seeds::cookies, words: HTTP, rounds: 10_000 },

@@ -10,10 +10,13 @@ use placet_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::runner::exec::{Running, Stop};
+use crate::runner::room::Room;
 use crate::runner::spool::Spool;
 
 /// How many programs this process ever runs at a time; a bundle's `concurrent_max` is usually smaller.
 const RUNNING_MAX: usize = 64;
+/// For so long a place is kept free for an agent that was turned away: three times what it is told to wait.
+const KEPT_FREE_FOR: Duration = Duration::from_secs(15);
 /// How many finished executions keep their output at most; beyond, the oldest is deleted.
 const KEPT_MAX: usize = 128;
 
@@ -32,6 +35,8 @@ struct State {
     entries: HashMap<RequestId, Entry>,
     draining: bool,
     concurrent_max: Option<usize>,
+    /// Who was turned away because all places were taken, and when.
+    turned_away: HashMap<Principal, Timestamp>,
 }
 
 struct Entry {
@@ -67,7 +72,7 @@ pub(super) struct Slot {
 }
 
 impl Executions {
-    pub(super) fn enter(&self, principal: Principal, request: RequestId) -> Place {
+    pub(super) fn enter(&self, principal: Principal, request: RequestId, now: Timestamp) -> Place {
         let mut state = self.state();
         match state.entries.get(&request) {
             Some(entry) if entry.principal != principal => return Place::NotYours,
@@ -79,9 +84,12 @@ impl Executions {
             return Place::Draining;
         }
         let running_max = state.concurrent_max.unwrap_or(RUNNING_MAX).min(RUNNING_MAX);
-        if *self.0.running.borrow() >= running_max {
+        let free = running_max.saturating_sub(*self.0.running.borrow());
+        if free <= state.kept_free(principal, now) {
+            state.turned_away.insert(principal, now);
             return Place::Busy;
         }
+        state.turned_away.remove(&principal);
         state.entries.insert(request, Entry { principal, phase: Phase::Starting });
         self.0.running.send_modify(|running| *running += 1);
         Place::Free(Slot { executions: self.clone(), request })
@@ -132,6 +140,19 @@ impl Executions {
         }
     }
 
+    /// Deletes the oldest output of programs that have ended, until there is room for more. Whether there is.
+    pub(super) fn make_room(&self, room: &Room) -> bool {
+        let mut state = self.state();
+        while !room.is_roomy() {
+            let ended = |(request, entry): (&RequestId, &Entry)| Some((ended_at(entry)?, *request));
+            let Some((_, oldest)) = state.entries.iter().filter_map(ended).min() else { return false };
+            if let Some(Entry { phase: Phase::Started { spool, .. }, .. }) = state.entries.remove(&oldest) {
+                spool.discard();
+            }
+        }
+        true
+    }
+
     pub(super) async fn drain(&self) {
         {
             let mut state = self.state();
@@ -150,6 +171,21 @@ impl Executions {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How many places are not for this agent: one for each that was turned away and has fewer than it has.
+    fn kept_free(&mut self, principal: Principal, now: Timestamp) -> usize {
+        self.turned_away.retain(|_, at| now.since(*at) < KEPT_FREE_FOR);
+        let own = self.running_of(principal);
+        let waits = |other: &&Principal| **other != principal && self.running_of(**other) < own;
+        self.turned_away.keys().filter(waits).count()
+    }
+
+    fn running_of(&self, principal: Principal) -> usize {
+        let entries = self.entries.values().filter(|entry| entry.principal == principal);
+        entries.filter(|entry| ended_at(entry).is_none()).count()
     }
 }
 
@@ -186,5 +222,48 @@ fn ended_at(entry: &Entry) -> Option<Timestamp> {
     match &entry.phase {
         Phase::Started { spool, .. } => spool.progress().borrow().ended,
         Phase::Starting => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use placet_core::id::AgentId;
+
+    use super::*;
+
+    fn agent(number: u8) -> Principal {
+        Principal::Agent(AgentId::from_bytes([number; 16]))
+    }
+
+    fn request(number: u8) -> RequestId {
+        RequestId::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn who_was_turned_away_comes_before_who_has_more() {
+        let (greedy, patient, executions) = (agent(1), agent(2), Executions::default());
+        executions.limit(2);
+        let at = |seconds: u64| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
+        let enter = |who, number, seconds| match executions.enter(who, request(number), at(seconds)) {
+            Place::Free(slot) => Some(slot),
+            Place::Busy => None,
+            _ => panic!("neither free nor busy"),
+        };
+        // Alone, an agent may have every place.
+        let first = enter(greedy, 1, 0).unwrap();
+        let _second = enter(greedy, 2, 0).unwrap();
+        assert!(enter(patient, 3, 1).is_none());
+        drop(first);
+        // The place that is free now is not for who has one already, however often it asks.
+        assert!((2..6).all(|seconds| enter(greedy, 4, seconds).is_none()));
+        let third = enter(patient, 3, 6).unwrap();
+        // Nothing is kept for who got what it wanted.
+        drop(third);
+        let fourth = enter(greedy, 5, 7).unwrap();
+        assert!(enter(patient, 6, 8).is_none());
+        drop(fourth);
+        // A place is not kept for who does not come back.
+        assert!(enter(greedy, 7, 22).is_none());
+        assert!(enter(greedy, 7, 23).is_some());
     }
 }

@@ -18,7 +18,7 @@ use crate::runner::workdir::is_plain_name;
 impl Commands {
     pub(super) async fn intake(&self, caller: Caller, call: CommandIntake) -> Result<Submitted, Refusal> {
         let principal = caller.principal();
-        let guidance = self.guide(&call.argv).await?;
+        let guidance = self.guide(Some(caller.clone()), &call.argv).await?;
         let identity = self.identity(&guidance)?;
         let planned = self.plan(&call.argv, &guidance).await?;
         let pins = Pins {
@@ -42,8 +42,12 @@ impl Commands {
     }
 
     /// What the bundle in force says, of which the bound on running programs is heeded at once.
-    pub(super) async fn guide(&self, argv: &[String]) -> Result<Guidance, AuthorityError> {
-        let guidance = self.0.parts.authority.guide(argv.to_vec()).await?;
+    pub(super) async fn guide(
+        &self,
+        caller: Option<Caller>,
+        argv: &[String],
+    ) -> Result<Guidance, AuthorityError> {
+        let guidance = self.0.parts.authority.guide(caller, argv.to_vec()).await?;
         self.0.executions.limit(guidance.config.caps.concurrent_max);
         Ok(guidance)
     }
@@ -61,6 +65,8 @@ impl Commands {
     pub(super) async fn plan(&self, argv: &[String], guidance: &Guidance) -> Result<Plan, Refusal> {
         let name = argv.first().cloned().unwrap_or_default();
         let config = guidance.config.clone();
+        // Hashing is work, and those who ask for it pay nothing yet: a few at a time, and the others wait.
+        let _turn = self.0.hashing.acquire().await.map_err(|_| problem::internal())?;
         let opened = tokio::task::spawn_blocking(move || Program::open(&find(&name, &config)?));
         let program = opened.await.map_err(|_| problem::internal())?.map_err(program_refused)?;
         plan(argv, &guidance.target, &guidance.config, program.pins()).map_err(plan_refused)

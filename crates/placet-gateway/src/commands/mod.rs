@@ -40,10 +40,12 @@ use placet_core::entropy::Entropy;
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::time::{Clock, Timestamp};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::authority::{Authority, Caller, Shown};
 use crate::blobs::Blobs;
 use crate::runner::exec::Engine;
+use crate::runner::room::Room;
 use crate::runner::spool::SpoolSeal;
 use executions::Executions;
 use problem::{Refusal, no_such_request};
@@ -60,6 +62,8 @@ pub struct Parts {
     pub blobs: Blobs,
     /// Where output is spooled.
     pub spools: PathBuf,
+    /// What the output of all executions may come to.
+    pub output: Room,
     /// Makes the seal of an execution's spool, with a key of its own.
     pub seals: Arc<dyn Fn(ExecutionId) -> Box<dyn SpoolSeal> + Send + Sync>,
     /// What time it is.
@@ -122,15 +126,20 @@ impl Timer for ClockTimer {
 #[derive(Clone)]
 pub struct Commands(Arc<Inner>);
 
+/// How many programs are hashed at a time.
+const HASHED_AT_ONCE: usize = 4;
+
 struct Inner {
     parts: Parts,
     executions: Executions,
+    hashing: Semaphore,
 }
 
 impl Commands {
     /// An enforcement point that executes on this machine.
     pub fn new(parts: Parts) -> Self {
-        Commands(Arc::new(Inner { parts, executions: Executions::default() }))
+        let (executions, hashing) = (Executions::default(), Semaphore::new(HASHED_AT_ONCE));
+        Commands(Arc::new(Inner { parts, executions, hashing }))
     }
 
     /// Its routes, to be mounted behind the agents' door's authentication.

@@ -40,7 +40,7 @@ impl Commands {
         request: RequestId,
     ) -> Result<(ExecutionId, bool), Refusal> {
         let principal = caller.principal();
-        let slot = match self.0.executions.enter(principal, request) {
+        let slot = match self.0.executions.enter(principal, request, self.0.parts.clock.now()) {
             Place::Free(slot) => slot,
             Place::Taken(execution) => return Ok((execution, false)),
             Place::Starting => {
@@ -53,12 +53,16 @@ impl Commands {
                 return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).retry_after(5));
             }
             Place::Busy => {
-                let detail = "As many programs as may are running; ask again. The grant is untouched.";
+                let detail = "As many programs as may are running, or other agents that have fewer wait; ask again. The grant is untouched.";
                 return Err(
                     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "runner_busy", detail).retry_after(5)
                 );
             }
         };
+        if !self.0.executions.make_room(&self.0.parts.output) {
+            let detail = "The output of the programs that run takes all the room that there is; ask again. The grant is untouched.";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "runner_busy", detail).retry_after(5));
+        }
         // Written in hex: it may travel as text.
         let claim = Sha256Digest::from_bytes(random_bytes::<32>(self.0.parts.entropy.as_ref()));
         let claim = Secret::new(claim.to_string());
@@ -106,7 +110,8 @@ impl Commands {
 
     fn spool(&self, execution: ExecutionId, cap: u64) -> Option<Arc<Spool>> {
         let parts = &self.0.parts;
-        let spool = Spool::create(&parts.spools, &execution.to_string(), (parts.seals)(execution), cap);
+        let (name, seal) = (execution.to_string(), (parts.seals)(execution));
+        let spool = Spool::create(&parts.spools, &name, seal, cap, &parts.output);
         spool
             .inspect_err(|error| tracing::error!(%execution, %error, "no place to spool output"))
             .ok()
@@ -122,7 +127,7 @@ impl Commands {
             return Err("not_ours");
         }
         let argv = argv(&action).ok_or("not_understood")?;
-        let guidance = self.guide(&argv).await.map_err(|_| "not_planned")?;
+        let guidance = self.guide(None, &argv).await.map_err(|_| "not_planned")?;
         let target = Target { action: action.action.clone(), resource: action.resource.clone() };
         if guidance.target != target {
             return Err("mapping_changed");

@@ -70,13 +70,13 @@ impl Mcp {
     pub(super) async fn take(&self, caller: Caller, call: Gated) -> Result<Taken, RpcError> {
         let catalogue = self.catalogue().await?;
         let server = catalogue.server(&call.server);
-        let (session, call, has_schema) = match &call.what {
+        let (ready, call, has_schema) = match &call.what {
             What::Tool { name, arguments } => {
                 let unknown = || RpcError::bad_params(format!("there is no tool {}", visible(name)));
                 let server = server.ok_or_else(unknown)?;
                 let accepted = server.tool(name).ok_or_else(unknown)?;
-                let session = match self.unchanged(server, accepted, Freshness::Kept).await {
-                    Ok(session) => session,
+                let ready = match self.unchanged(server, accepted, Freshness::Kept).await {
+                    Ok(ready) => ready,
                     Err(refused) => return Ok(Taken::Told(refused)),
                 };
                 if let Err(why) = self.0.schemas.accept(accepted, arguments) {
@@ -86,13 +86,13 @@ impl Mcp {
                 }
                 let has_schema = accepted.definition.has_output_schema();
                 let pins = pins(Some(accepted.pin));
-                (session, Intercepted { pins, ..intercepted(caller, server, call) }, has_schema)
+                (ready, Intercepted { pins, ..intercepted(caller, server, call) }, has_schema)
             }
             What::Method { method, .. } => {
                 let server = server.filter(|server| server.takes(method));
                 let server = server.ok_or_else(|| RpcError::no_such_method(method))?;
                 match self.reached(server).await {
-                    Ok(session) => (session, intercepted(caller, server, call), false),
+                    Ok(ready) => (ready, intercepted(caller, server, call), false),
                     Err(refused) => return Ok(Taken::Told(refused)),
                 }
             }
@@ -102,7 +102,7 @@ impl Mcp {
                 let (mcp, request) = (self.clone(), submitted.shown.id);
                 // Policy permits it without a review: intake and start were one transaction.
                 let executing = claimed.map(|claimed| {
-                    tokio::spawn(async move { Some(mcp.execute(request, claimed, &session).await) })
+                    tokio::spawn(async move { Some(mcp.execute(request, claimed, &ready).await) })
                 });
                 Ok(Taken::Request(Box::new(Request { shown: submitted.shown, has_schema, executing })))
             }
@@ -148,11 +148,14 @@ impl Mcp {
                 return Ok(Settled::Open(Box::new(shown)));
             }
             let version = shown.document.version;
-            let waited =
-                self.0.parts.authority.wait(caller.clone(), shown.id, version, left().min(WAIT)).await;
-            match waited {
-                Ok(newer) => shown = newer,
+            let (began, wait) = (Instant::now(), left().min(WAIT));
+            shown = match self.0.parts.authority.wait(caller.clone(), shown.id, version, wait).await {
+                Ok(newer) => newer,
                 Err(error) => return refused_call(error).map(Settled::Told),
+            };
+            // It came back early with nothing new: placet stops, and nobody is to wait any more.
+            if shown.document.version == version && began.elapsed() < wait {
+                return Ok(Settled::Open(Box::new(shown)));
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Mcp;
-use super::catalogue::{Accepted, Server};
+use super::catalogue::{Accepted, Definition, Server};
 use super::gated::{Reviewed, What};
 use super::told::{Told, failure, refused_call};
 use super::upstream::{CallError, Freshness, Session};
@@ -51,6 +51,13 @@ impl Drop for Holding {
     }
 }
 
+/// A connection over which something can be carried out right now.
+pub(super) struct Ready {
+    session: Arc<Session>,
+    /// The tool, as it was accepted; none for another call.
+    tool: Option<Definition>,
+}
+
 impl Mcp {
     /// Carries a granted request out, if nobody else in this process does. `None`: somebody else does, or it takes
     /// longer.
@@ -73,13 +80,13 @@ impl Mcp {
             Err(why) => return Some(failure(&format!("NOT EXECUTED. {why}"))),
         };
         // Whatever can keep it from being carried out is looked at before the grant is used up.
-        let session = match self.ready(&reviewed).await {
-            Ok(session) => session,
+        let ready = match self.ready(&reviewed).await {
+            Ok(ready) => ready,
             Err(told) => return Some(told),
         };
         let claimed = self.0.parts.authority.claim(caller, request, self.claim_value()).await;
         match claimed {
-            Ok(claimed) => Some(self.execute(request, claimed, &session).await),
+            Ok(claimed) => Some(self.execute(request, claimed, &ready).await),
             // Another process was faster, or a decision moved: what is stored says which.
             Err(AuthorityError { kind: AuthorityErrorKind::Conflict, code, .. }) if code != "secret_gone" => {
                 None
@@ -89,7 +96,7 @@ impl Mcp {
     }
 
     /// The connection over which a reviewed call can be carried out right now.
-    async fn ready(&self, reviewed: &Reviewed) -> Result<Arc<Session>, Told> {
+    async fn ready(&self, reviewed: &Reviewed) -> Result<Ready, Told> {
         let not_now = |why: &str| {
             failure(&format!("NOT EXECUTED. {why} The approval stands; repeat this exact call later."))
         };
@@ -116,12 +123,14 @@ impl Mcp {
         server: &Server,
         accepted: &Accepted,
         freshness: Freshness,
-    ) -> Result<Arc<Session>, Told> {
+    ) -> Result<Ready, Told> {
         let name = accepted.definition.name();
-        let session = self.reached(server).await?;
+        let Ready { session, .. } = self.reached(server).await?;
         let listing = session.listing(freshness).await.map_err(|why| unreachable(server, &why))?;
         match listing.pin(&server.name, name) {
-            Some(pin) if pin == accepted.pin => Ok(session),
+            Some(pin) if pin == accepted.pin => {
+                Ok(Ready { session, tool: Some(accepted.definition.clone()) })
+            }
             Some(_) => Err(failure(&format!(
                 "NOT EXECUTED. The definition of {name} has changed since an operator accepted it. It stays closed until somebody has looked at it."
             ))),
@@ -132,8 +141,9 @@ impl Mcp {
     }
 
     /// The connection to a server.
-    pub(super) async fn reached(&self, server: &Server) -> Result<Arc<Session>, Told> {
-        self.session(server).await.map_err(|unreached| unreachable(server, &unreached.why))
+    pub(super) async fn reached(&self, server: &Server) -> Result<Ready, Told> {
+        let session = self.session(server).await.map_err(|unreached| unreachable(server, &unreached.why))?;
+        Ok(Ready { session, tool: None })
     }
 
     /// A value that claims one grant. Written in hex: it may travel as text.
@@ -143,7 +153,8 @@ impl Mcp {
     }
 
     /// From here on there is an execution, and it gets an outcome whatever happens.
-    pub(super) async fn execute(&self, request: RequestId, claimed: Claimed, session: &Session) -> Told {
+    pub(super) async fn execute(&self, request: RequestId, claimed: Claimed, ready: &Ready) -> Told {
+        let session = &ready.session;
         let execution = claimed.execution();
         let began = Instant::now();
         let mut is_tool = true;
@@ -152,7 +163,8 @@ impl Mcp {
                 is_tool = what.is_tool();
                 let left = claimed.lease_until().since(self.0.parts.clock.now());
                 let wait = left.min(self.0.parts.pace.call_max);
-                judged(session, session.ask(what.method(), what.params(), wait).await)
+                let asked = session.ask(what.method(), what.params(), ready.tool.as_ref(), wait);
+                judged(session, asked.await)
             }
             Err(why) => (OutcomeKind::Failed, failure(&format!("NOT EXECUTED. {why}")), why.to_owned()),
         };

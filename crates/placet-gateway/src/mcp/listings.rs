@@ -1,26 +1,60 @@
 //! Lists of what a server offers beside its tools: resources, their templates, and prompts.
 //!
 //! They are passed on as the server wrote them, for servers whose file says so (`pass`); nobody has read them before. What
-//! they name is asked for by calls that are gated. Where the lists of all servers are one, names say whose they are:
+//! they name is asked for by calls that are gated, and what policy rules out for the caller by its name is left out. A
+//! server is asked once for all agents, and again when it says that something changed, or after a while. Where the lists of all servers are one, names say whose they are:
 //! `files__review` for a prompt, `files+file:///srv/data` for a resource.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use placet_core::c14n::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Mcp;
 use super::catalogue::{JOINT, Pass, Server, ServerName};
 use super::front::Scope;
+use super::gated::What;
 use super::methods::in_scope;
 use super::patience::Client;
-use super::upstream::{CallError, Session};
+use super::upstream::{CallError, SETUP_MAX, Session};
 use super::wire::RpcError;
 
 /// How many pages a server's list may have.
 const PAGES_MAX: usize = 32;
+/// How many things a server's list may name.
+const ITEMS_MAX: usize = 4096;
 /// How many bytes all that is listed may have.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A list is read anew after this long, also without a word of the server; and one that could not be read is tried again.
+const AGE_MAX: Duration = Duration::from_secs(15);
+
+/// What a server lists beside its tools, as it was last read. All agents see the same reading.
+#[derive(Default)]
+pub(super) struct Lists {
+    resources: Kept,
+    templates: Kept,
+    prompts: Kept,
+}
+
+type Kept = tokio::sync::Mutex<Option<Reading>>;
+
+struct Reading {
+    at: Instant,
+    /// How often the server had said that something changed.
+    changes: u64,
+    items: Arc<Vec<Item>>,
+}
+
+/// Something that a server lists.
+pub(super) struct Item {
+    /// By which name its server knows it.
+    pub(super) name: String,
+    /// As the server wrote it.
+    pub(super) written: Box<RawValue>,
+}
 
 /// A kind of list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,21 +98,53 @@ impl Listed {
         }
     }
 
-    /// An item under a name that says whose it is. One that cannot have such a name is left out.
-    fn of_server(self, server: &ServerName, item: &RawValue) -> Option<String> {
-        let Value::Object(mut members) = Value::parse(item.get().as_bytes()).ok()? else { return None };
-        let name = match self {
+    /// The member that names an item.
+    fn name(self) -> &'static str {
+        match self {
             Listed::Resources => "uri",
             Listed::Templates => "uriTemplate",
             Listed::Prompts => "name",
+        }
+    }
+
+    /// An item, if it can be read and names itself.
+    pub(super) fn item(self, written: Box<RawValue>) -> Option<Item> {
+        let value = Value::parse(written.get().as_bytes()).ok()?;
+        let name = value.as_object()?.get(self.name())?.as_str()?.to_owned();
+        Some(Item { name, written })
+    }
+
+    /// What would be called to get an item. A template is judged as the address that it is written as: what it stands for
+    /// is not known before it is filled in, and then it is judged again.
+    fn call(self, name: &str) -> What {
+        let (method, member) = match self {
+            Listed::Resources | Listed::Templates => ("resources/read", "uri"),
+            Listed::Prompts => ("prompts/get", "name"),
         };
-        let named = members.get(name)?.as_str()?;
+        What::Method { method: method.to_owned(), params: Value::object([(member, Value::string(name))]) }
+    }
+
+    /// An item under a name that says whose it is.
+    pub(super) fn of_server(self, server: &ServerName, item: &Item) -> Option<String> {
+        let Value::Object(mut members) = Value::parse(item.written.get().as_bytes()).ok()? else {
+            return None;
+        };
         let named = match self {
-            Listed::Resources | Listed::Templates => uri_of(server, named),
-            Listed::Prompts => format!("{server}{JOINT}{named}"),
+            Listed::Resources | Listed::Templates => uri_of(server, &item.name),
+            Listed::Prompts => format!("{server}{JOINT}{}", item.name),
         };
-        members.insert(name.to_owned(), Value::String(named));
+        members.insert(self.name().to_owned(), Value::String(named));
         Some(Value::Object(members).canonical())
+    }
+}
+
+impl Lists {
+    fn of(&self, listed: Listed) -> &Kept {
+        match listed {
+            Listed::Resources => &self.resources,
+            Listed::Templates => &self.templates,
+            Listed::Prompts => &self.prompts,
+        }
     }
 }
 
@@ -110,7 +176,7 @@ pub(super) fn name_in(scope: &Scope, name: &str) -> Option<(ServerName, String)>
 }
 
 impl Mcp {
-    /// A list of all servers in this scope, whole.
+    /// A list of all servers in this scope, whole, without what policy rules out for this caller.
     pub(super) async fn list(
         &self,
         client: &Client,
@@ -124,33 +190,52 @@ impl Mcp {
         if passing.is_empty() {
             return Err(RpcError::no_such_method(listed.method()));
         }
-        let (mut items, mut bytes) = (Vec::new(), 0);
+        let (mut named, mut bytes) = (Vec::new(), 0);
         for server in passing {
+            let read = self.read_of(&catalogue, &server.name, move |session| async move {
+                Some(read(&session, listed).await)
+            });
             // A server that cannot be reached offers nothing that could be asked for.
-            let Ok(session) = self.session(server).await else { continue };
-            let Ok(found) = items_of(&session, listed).await else { continue };
-            let known = items.len();
-            items.extend(found.iter().filter_map(|item| match scope {
-                Scope::One(_) => Some(item.get().to_owned()),
-                Scope::All => listed.of_server(&server.name, item),
-            }));
-            // Before the next server is asked: what is refused in the end need not be gathered.
-            bytes += items.iter().skip(known).map(String::len).sum::<usize>();
-            if bytes > BYTES_MAX {
-                return Err(RpcError::internal("the list has more than 4 MiB"));
+            let Some(items) = read.await else { continue };
+            for item in items.iter() {
+                let written = match scope {
+                    Scope::One(_) => Some(item.written.get().to_owned()),
+                    Scope::All => listed.of_server(&server.name, item),
+                };
+                let call = listed.call(&item.name).arguments(&server.name);
+                // Before the next server is asked: what is refused in the end need not be gathered.
+                bytes += written.as_ref().map_or(0, String::len);
+                if bytes > BYTES_MAX {
+                    return Err(RpcError::internal("the list has more than 4 MiB"));
+                }
+                named.extend(written.map(|written| (written, call)));
             }
         }
+        let items = self.callable(client.principal, named).await?;
         let fresh = if client.is_modern() { ",\"ttlMs\":0,\"cacheScope\":\"private\"" } else { "" };
         Ok(format!("{{\"{}\":[{}]{fresh}}}", listed.member(), items.join(",")))
     }
 }
 
-async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Box<RawValue>>, CallError> {
+/// What a server lists. One that lists nothing that can be read lists nothing.
+async fn read(session: &Session, listed: Listed) -> Arc<Vec<Item>> {
+    let mut kept = session.lists.of(listed).lock().await;
+    let changes = session.lists_changed();
+    let good = |reading: &&Reading| reading.changes == changes && reading.at.elapsed() < AGE_MAX;
+    if let Some(reading) = kept.as_ref().filter(good) {
+        return reading.items.clone();
+    }
+    let items = Arc::new(items_of(session, listed).await.unwrap_or_default());
+    *kept = Some(Reading { at: Instant::now(), changes, items: items.clone() });
+    items
+}
+
+async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Item>, CallError> {
     let unlike = |what: &str| CallError::Refused(format!("its list {what}"));
     let (mut items, mut cursor, mut bytes) = (Vec::new(), None, 0);
     for _ in 0..PAGES_MAX {
         let params = Value::object(cursor.take().map(|cursor| ("cursor", Value::String(cursor))));
-        let page = session.ask(listed.method(), params, super::upstream::SETUP_MAX).await?;
+        let page = session.ask(listed.method(), params, None, SETUP_MAX).await?;
         bytes += page.get().len();
         if bytes > BYTES_MAX {
             return Err(unlike("has more than 4 MiB"));
@@ -159,7 +244,10 @@ async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Box<RawValue>
             return Err(unlike("contains a secret that placet holds"));
         }
         let (found, next) = page_of(&page, listed).ok_or_else(|| unlike("is none"))?;
-        items.extend(found);
+        items.extend(found.into_iter().filter_map(|item| listed.item(item)));
+        if items.len() > ITEMS_MAX {
+            return Err(unlike("names too much"));
+        }
         match next.filter(|next| !next.is_empty()) {
             Some(next) => cursor = Some(next),
             None => return Ok(items),
@@ -169,7 +257,7 @@ async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Box<RawValue>
 }
 
 /// The items of a page as they were written, and where it goes on.
-fn page_of(page: &RawValue, listed: Listed) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
+pub(super) fn page_of(page: &RawValue, listed: Listed) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(page.get()).ok()?;
     let items = serde_json::from_str(members.get(listed.member())?.get()).ok()?;
     let next = members.get("nextCursor").and_then(|next| serde_json::from_str(next.get()).ok());
@@ -200,13 +288,14 @@ mod tests {
     #[test]
     fn items_keep_all_but_their_name() {
         let server = ServerName::parse("files").unwrap();
-        let item = raw(r#"{"uri":"file:///a","name":"a","size":1.50,"x":[]}"#);
+        let item =
+            Listed::Resources.item(raw(r#"{"uri":"file:///a","name":"a","size":1.50,"x":[]}"#)).unwrap();
         assert_eq!(
             Listed::Resources.of_server(&server, &item).unwrap(),
             r#"{"name":"a","size":1.50,"uri":"files+file:///a","x":[]}"#
         );
         for none in [r#"{"name":"a"}"#, r#"{"uri":1}"#, r#"{"uri":"a","uri":"b"}"#, "[]"] {
-            assert_eq!(Listed::Resources.of_server(&server, &raw(none)), None, "{none}");
+            assert!(Listed::Resources.item(raw(none)).is_none(), "{none}");
         }
         let page = raw(r#"{"prompts":[ {"name":"a","n":1.0} ],"nextCursor":"2"}"#);
         let (items, next) = page_of(&page, Listed::Prompts).unwrap();

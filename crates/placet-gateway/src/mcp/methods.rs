@@ -2,12 +2,12 @@
 //! gate are not passed on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use placet_core::action::Principal;
 use placet_core::c14n::Value;
 
 use super::Mcp;
-use super::catalogue::{Catalogue, Definition, JOINT, Pass, Server, ServerName};
+use super::catalogue::{Accepted, Catalogue, JOINT, Pass, Server, ServerName};
 use super::front::{Answering, Scope, no_such_server};
 use super::gated::{Gated, What};
 use super::listings::{Listed, name_in, uri_in};
@@ -99,16 +99,26 @@ impl Mcp {
         scope: &Scope,
     ) -> Result<String, RpcError> {
         let catalogue = self.catalogue().await?;
-        let mut tools = Vec::new();
+        let mut offered = Vec::new();
         for server in in_scope(&catalogue, scope)? {
-            for (name, definition) in self.offered(client.principal, server).await? {
-                let name = if *scope == Scope::All { format!("{}{JOINT}{name}", server.name) } else { name };
-                let mut tool = definition.named(name.clone());
-                if !client.is_modern() && version == Some(WITH_TASKS) {
-                    may_be_a_task(&mut tool);
-                }
-                tools.push((name, tool));
+            for accepted in self.offered(&catalogue, server).await {
+                let name = accepted.definition.name().to_owned();
+                let call = What::Tool { name, arguments: nothing() }.arguments(&server.name);
+                offered.push(((server, accepted), call));
             }
+        }
+        let callable = self.callable(client.principal, offered).await?;
+        let mut tools = Vec::new();
+        for (server, Accepted { definition, .. }) in callable {
+            let name = match scope {
+                Scope::All => format!("{}{JOINT}{}", server.name, definition.name()),
+                Scope::One(_) => definition.name().to_owned(),
+            };
+            let mut tool = definition.named(name.clone());
+            if !client.is_modern() && version == Some(WITH_TASKS) {
+                may_be_a_task(&mut tool);
+            }
+            tools.push((name, tool));
         }
         tools.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut tools: Vec<Value> = tools.into_iter().map(|(_, tool)| tool).collect();
@@ -122,26 +132,18 @@ impl Mcp {
         Ok(Value::object(members).canonical())
     }
 
-    async fn offered(
-        &self,
-        principal: Principal,
-        server: &Server,
-    ) -> Result<BTreeMap<String, Definition>, RpcError> {
-        let names: Vec<String> = server.tools().map(|tool| tool.definition.name().to_owned()).collect();
-        if names.is_empty() {
-            return Ok(BTreeMap::new());
+    /// The accepted tools of a server that are what they were.
+    async fn offered<'c>(&self, catalogue: &Arc<Catalogue>, server: &'c Server) -> Vec<&'c Accepted> {
+        if server.tools().next().is_none() {
+            return Vec::new();
         }
-        // A server that cannot be reached offers nothing that could be called.
-        let Ok(session) = self.session(server).await else { return Ok(BTreeMap::new()) };
-        let Ok(listing) = session.listing(Freshness::Kept).await else { return Ok(BTreeMap::new()) };
-        let source = &self.0.parts.source;
-        let callable = source.callable(principal, server.name.as_str().to_owned(), names).await?;
-        let offered = server.tools().filter(|tool| {
-            let name = tool.definition.name();
-            callable.iter().any(|callable| callable == name)
-                && listing.pin(&server.name, name) == Some(tool.pin)
+        let listing = self.read_of(catalogue, &server.name, |session| async move {
+            session.listing(Freshness::Kept).await.ok()
         });
-        Ok(offered.map(|tool| (tool.definition.name().to_owned(), tool.definition.clone())).collect())
+        // A server that cannot be reached offers nothing that could be called.
+        let Some(listing) = listing.await else { return Vec::new() };
+        let is_same = |tool: &&Accepted| listing.pin(&server.name, tool.definition.name()) == Some(tool.pin);
+        server.tools().filter(is_same).collect()
     }
 
     async fn tools_call(&self, client: &Client, scope: &Scope, call: Call) -> Result<String, RpcError> {

@@ -44,14 +44,15 @@ use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use placet_api::{BODY_BYTES_MAX, JSON};
 use placet_core::action::{Principal, SecretVersion};
+use placet_core::c14n::Value;
 use placet_core::directory::CredentialVersion;
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
 use placet_core::secret::Secret;
 use placet_core::time::Clock;
 
-use crate::authority::{Authority, AuthorityError, Shown};
-use catalogue::{Catalogue, Server};
+use crate::authority::{Authority, AuthorityError, AuthorityErrorKind, Shown};
+use catalogue::{Catalogue, Server, ServerName};
 pub use upstream::ServerSecrets;
 use upstream::{Session, Unreached, Upstreams};
 use wire::RpcError;
@@ -61,13 +62,13 @@ pub trait ToolSource: Send + Sync {
     /// The MCP servers that the bundle in force names, with the tools that it accepts.
     fn tools(&self) -> BoxFuture<'_, Result<Arc<Catalogue>, AuthorityError>>;
 
-    /// Which of a server's tools policy does not rule out for this caller, whatever the arguments.
+    /// Which of these calls policy does not rule out for this caller by what they name alone, one answer for each: a call
+    /// is given as its action's arguments, with nothing in it but a name. Asking counts as calling.
     fn callable(
         &self,
         principal: Principal,
-        server: String,
-        tools: Vec<String>,
-    ) -> BoxFuture<'_, Result<Vec<String>, AuthorityError>>;
+        calls: Vec<Value>,
+    ) -> BoxFuture<'_, Result<Vec<bool>, AuthorityError>>;
 
     /// The newest versions of these secrets. One that is not stored is left out.
     fn secret_versions(
@@ -194,6 +195,40 @@ impl Mcp {
         Ok(catalogue)
     }
 
+    /// Those of these things that policy does not rule out for this caller by their names.
+    async fn callable<T>(&self, principal: Principal, named: Vec<(T, Value)>) -> Result<Vec<T>, RpcError> {
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (things, calls): (Vec<T>, Vec<Value>) = named.into_iter().unzip();
+        let callable = self.0.parts.source.callable(principal, calls).await?;
+        Ok(things
+            .into_iter()
+            .zip(callable)
+            .filter_map(|(thing, callable)| callable.then_some(thing))
+            .collect())
+    }
+
+    /// Reads what a server offers, in a task of its own: whoever hangs up meanwhile leaves it for the next to find, and
+    /// cannot have a server asked over and over.
+    async fn read_of<T, F>(
+        &self,
+        catalogue: &Arc<Catalogue>,
+        server: &ServerName,
+        read: impl FnOnce(Arc<Session>) -> F + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Option<T>> + Send,
+    {
+        let (mcp, catalogue, server) = (self.clone(), catalogue.clone(), server.clone());
+        let reading = async move {
+            let session = mcp.session(catalogue.server(&server)?).await.ok()?;
+            read(session).await
+        };
+        tokio::spawn(reading).await.ok().flatten()
+    }
+
     async fn session(&self, server: &Server) -> Result<Arc<Session>, Unreached> {
         let names: Vec<String> = server.reach.secrets().into_iter().map(str::to_owned).collect();
         let source = &self.0.parts.source;
@@ -207,6 +242,10 @@ impl Mcp {
 
 impl From<AuthorityError> for RpcError {
     fn from(error: AuthorityError) -> Self {
+        if let AuthorityErrorKind::TooMany { retry_after } = error.kind {
+            let again = retry_after.as_secs().max(1);
+            return RpcError::words(format!("{} Try again in {again} s.", error.message), None);
+        }
         tracing::warn!(%error, "the authority gave no answer about tools");
         RpcError::internal("placet cannot decide now; nothing was executed")
     }

@@ -170,7 +170,7 @@ impl Mcp {
         let request = Request::found(shown, false);
         match self.settle(caller(client), request, OPEN_MAX).await? {
             Settled::Told(told) => Ok(with_meta(&told.into_tool_result(), META_RELATED, &related)),
-            Settled::Open(_) => Err(RpcError::internal("it takes longer than anybody can wait")),
+            Settled::Open(_) => Err(RpcError::internal("there is no result yet; ask for it again")),
         }
     }
 

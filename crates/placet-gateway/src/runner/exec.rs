@@ -23,7 +23,8 @@ use placet_core::time::Clock;
 use tokio::sync::watch;
 
 use super::processes;
-use super::record::{Kept, Recorder, Room};
+use super::record::{Kept, Recorder};
+use super::room::Room;
 use super::scan::{Scanner, Seen};
 use super::spool::Spool;
 use super::supervisor;
@@ -50,7 +51,7 @@ pub struct Engine {
     pub term_grace: Duration,
     /// For the duration, and for recordings.
     pub clock: Arc<dyn Clock>,
-    /// Where recordings grow.
+    /// Where recordings grow, those of all executions together.
     pub recordings: Room,
 }
 

@@ -21,6 +21,7 @@ pub mod processes;
 pub mod program;
 pub mod record;
 mod removal;
+pub mod room;
 pub mod scan;
 pub mod spool;
 pub mod supervisor;

@@ -10,7 +10,6 @@
 //! recorded, is counted. Memory is bounded for one recording and for all of them; beyond it nothing is kept but the end,
 //! and the recording says so.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use placet_core::id::ExecutionId;
 use placet_core::text::visible;
 use placet_core::time::Timestamp;
 
+use super::room::Room;
 use super::scan::{Scanner, Seen};
 
 /// How many bytes the events of one recording may have.
@@ -38,32 +38,6 @@ const SIZES_EVERY: Duration = Duration::from_secs(1);
 const INVALID_BYTES_MIN: usize = 32;
 /// A longer escape sequence is not a style.
 const STYLE_BYTES_MAX: usize = 64;
-
-/// Where recordings grow; all of one process share it. Cheap to clone; all clones are one.
-#[derive(Clone)]
-pub struct Room(Arc<AtomicUsize>);
-
-impl Room {
-    /// A room for so many bytes.
-    pub fn of(bytes: usize) -> Self {
-        Room(Arc::new(AtomicUsize::new(bytes)))
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let left = |left: usize| left.checked_sub(bytes);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Default for Room {
-    fn default() -> Self {
-        Room::of(ROOM_BYTES)
-    }
-}
 
 /// A finished recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -509,7 +483,7 @@ mod tests {
 
     /// Records all of these, each a second after the one before, and reads the recording.
     fn recorded(record: Recorded, secrets: &[&str], writes: &[(Stream, &[u8])]) -> Recording {
-        let recorder = recorder(record, secrets, &Room::default());
+        let recorder = recorder(record, secrets, &Room::of(ROOM_BYTES));
         for (place, (stream, bytes)) in writes.iter().enumerate() {
             recorder.take(*stream, bytes, after(1_000 * (place as u64 + 1)));
         }
@@ -604,7 +578,7 @@ mod tests {
             &[(Stderr, b"before "), (Stdout, b"hun"), (Stderr, b"ter2"), (Stderr, b"after")],
         ];
         for writes in cases {
-            let recorder = recorder(Recorded::All, &["hunter2"], &Room::default());
+            let recorder = recorder(Recorded::All, &["hunter2"], &Room::of(ROOM_BYTES));
             for (stream, bytes) in writes {
                 recorder.take(*stream, bytes, BEGAN);
             }
@@ -622,7 +596,7 @@ mod tests {
 
     #[test]
     fn ends_at_the_bound_and_says_so() {
-        let room = Room::default();
+        let room = Room::of(ROOM_BYTES);
         let recorder = recorder(Recorded::All, &[], &room);
         let line = "x".repeat(63 * 1024) + "\n";
         for number in 0..1_000 {
@@ -638,7 +612,7 @@ mod tests {
         assert_eq!(recording.events.last().unwrap().what, What::Exit(141));
         let total: u64 = recording.events.iter().map(|event| event.after_ms).sum();
         assert_eq!(total, 100_000, "the end keeps its time");
-        assert_eq!(room.0.load(Ordering::Relaxed), ROOM_BYTES, "the room is free again");
+        assert_eq!(room.left(), ROOM_BYTES, "the room is free again");
     }
 
     #[test]
@@ -655,9 +629,9 @@ mod tests {
         }
         let (first, second) = (one.finish(Some(0), after(9_999)), two.finish(Some(0), after(9_999)));
         assert!(!first.truncated && second.truncated);
-        assert_eq!(room.0.load(Ordering::Relaxed), 10_000);
+        assert_eq!(room.left(), 10_000);
         drop(recorder(Recorded::All, &[], &room));
-        assert_eq!(room.0.load(Ordering::Relaxed), 10_000);
+        assert_eq!(room.left(), 10_000);
     }
 
     proptest! {
@@ -668,7 +642,7 @@ mod tests {
                 0..20,
             ),
         ) {
-            let recorder = recorder(Recorded::All, &["a secret"], &Room::default());
+            let recorder = recorder(Recorded::All, &["a secret"], &Room::of(ROOM_BYTES));
             let mut now = 0;
             for (stdout, bytes, ms) in &writes {
                 now += ms;

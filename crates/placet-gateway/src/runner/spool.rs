@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use placet_core::time::Timestamp;
 use tokio::sync::watch;
 
+use super::room::Room;
 use crate::frames::{self, HEADER_BYTES, Kind};
 
 /// Seals the blocks of one spool. The binary has one over AES-GCM, with a key of its own for each execution; `number` is
@@ -33,6 +34,8 @@ pub struct Spool {
     file: File,
     seal: Box<dyn SpoolSeal>,
     cap: u64,
+    /// What all spools of the process have together.
+    room: Room,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
 }
@@ -44,6 +47,8 @@ struct State {
     /// The block that is being filled, and where in it the first frame starts.
     tail: Vec<u8>,
     tail_first_frame: Option<usize>,
+    /// What the room gave.
+    taken: usize,
     discarded: bool,
 }
 
@@ -73,22 +78,30 @@ pub enum SpoolError {
 }
 
 impl Spool {
-    /// A spool in `directory` that takes at most `cap` bytes of output frames.
-    pub fn create(directory: &Path, name: &str, seal: Box<dyn SpoolSeal>, cap: u64) -> io::Result<Self> {
+    /// A spool in `directory` that takes at most `cap` bytes of output frames, as long as there is room for them.
+    pub fn create(
+        directory: &Path,
+        name: &str,
+        seal: Box<dyn SpoolSeal>,
+        cap: u64,
+        room: &Room,
+    ) -> io::Result<Self> {
         let path = directory.join(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         fs::remove_file(&path)?;
-        Ok(Spool { file, seal, cap, state: Mutex::default(), progress: watch::Sender::default() })
+        let (room, state, progress) = (room.clone(), Mutex::default(), watch::Sender::default());
+        Ok(Spool { file, seal, cap, room, state, progress })
     }
 
-    /// Adds output and says how many of its bytes were taken: fewer than all means that the cap is reached.
+    /// Adds output and says how many of its bytes were taken: fewer than all means that the cap is reached, or that there
+    /// is no room.
     pub fn append(&self, kind: Kind, payload: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
         let mut taken = 0;
         for part in payload.chunks(frames::PAYLOAD_BYTES_MAX) {
             let room = self.cap.saturating_sub(self.length(&state)).saturating_sub(HEADER_BYTES as u64);
             let fits = part.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-            if fits == 0 {
+            if fits == 0 || !self.take_room(&mut state, fits + HEADER_BYTES) {
                 break;
             }
             self.put(&mut state, kind, part.get(..fits).unwrap_or_default())?;
@@ -98,6 +111,13 @@ impl Spool {
             }
         }
         Ok(taken)
+    }
+
+    fn take_room(&self, state: &mut State, bytes: usize) -> bool {
+        // What was discarded is written nowhere.
+        let taken = state.discarded || self.room.take(bytes);
+        state.taken += if state.discarded { 0 } else { bytes * usize::from(taken) };
+        taken
     }
 
     /// Adds the end frame. Nothing is added after it.
@@ -208,6 +228,7 @@ impl Spool {
     /// Deletes the output.
     pub fn discard(&self) {
         let mut state = self.state();
+        self.room.give_back(state.taken);
         *state = State { discarded: true, ..State::default() };
         if let Err(error) = self.file.set_len(0) {
             tracing::error!(%error, "spooled output could not be deleted");
@@ -218,6 +239,12 @@ impl Spool {
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is consistent between any two statements that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.room.give_back(self.state().taken);
     }
 }
 
@@ -249,8 +276,12 @@ mod tests {
     }
 
     fn spool(cap: u64) -> Spool {
+        spool_in(&Room::of(1 << 40), cap)
+    }
+
+    fn spool_in(room: &Room, cap: u64) -> Spool {
         let directory = tempfile::tempdir().unwrap();
-        let spool = Spool::create(directory.path(), "s", Box::new(Backwards), cap).unwrap();
+        let spool = Spool::create(directory.path(), "s", Box::new(Backwards), cap, room).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "the file has no name");
         spool
     }
@@ -273,6 +304,25 @@ mod tests {
         assert_eq!(spool.append(Kind::Stdout, &[1; 50]).unwrap(), 100 - 8 - 50 - 8);
         assert_eq!(spool.append(Kind::Stdout, &[1]).unwrap(), 0);
         assert_eq!(spool.progress().borrow().length, 100);
+    }
+
+    #[test]
+    fn all_of_them_take_no_more_than_there_is_room() {
+        let room = Room::of(200);
+        let (one, other) = (spool_in(&room, 1000), spool_in(&room, 1000));
+        assert_eq!(one.append(Kind::Stdout, &[1; 100]).unwrap(), 100);
+        assert_eq!(other.append(Kind::Stdout, &[1; 100]).unwrap(), 0, "with its header it does not fit");
+        assert_eq!(other.append(Kind::Stdout, &[1; 84]).unwrap(), 84);
+        assert_eq!(room.left(), 0);
+        one.discard();
+        assert_eq!(
+            one.append(Kind::Stdout, &[1; 500]).unwrap(),
+            500,
+            "nobody wants it, and it is kept nowhere"
+        );
+        assert_eq!(room.left(), 108);
+        drop((one, other));
+        assert_eq!(room.left(), 200);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use placet_gateway::frames::{Decoder, Kind};
 use placet_gateway::runner::config::RunAs;
 use placet_gateway::runner::exec::{Engine, Launch, Report, Running};
 use placet_gateway::runner::program::Program;
-use placet_gateway::runner::record::Room;
+use placet_gateway::runner::record::ROOM_BYTES;
+use placet_gateway::runner::room::Room;
 use placet_gateway::runner::spool::{Spool, SpoolSeal};
 use placet_gateway::runner::user::Identity;
 use placet_gateway::runner::workdir::{Input, WorkRoot};
@@ -84,7 +85,7 @@ impl Bench {
             work: WorkRoot::prepare(&shared.path().join("work")).unwrap(),
             term_grace: Duration::from_millis(50),
             clock: Ticking::new(),
-            recordings: Room::default(),
+            recordings: Room::of(ROOM_BYTES),
         };
         engine.work.check_reachable(&identity).unwrap();
         Bench { engine, identity, shared, cap: 1 << 30, programs: trusted_directory() }
@@ -116,7 +117,7 @@ impl Bench {
         launch.identity = self.identity.clone();
         let seal = Box::new(Open);
         let name = launch.execution.to_string();
-        let spool = Spool::create(self.shared.path(), &name, seal, self.cap).unwrap();
+        let spool = Spool::create(self.shared.path(), &name, seal, self.cap, &Room::of(1 << 30)).unwrap();
         self.engine.start(launch, Arc::new(spool)).unwrap()
     }
 

@@ -6,7 +6,8 @@ use placet_ledger::{Checkpoint, Frontier, Hash, SignedCheckpoint, Tile, TreeHead
 use proptest::prelude::*;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 
-use crate::support::{Leaves, signer, signer_named};
+use crate::rfc6962::Leaves;
+use crate::support::{signer, signer_named};
 
 /// Their tree: all hashes that were ever stored, in their order.
 #[derive(Default)]

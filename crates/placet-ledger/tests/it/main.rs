@@ -12,6 +12,7 @@ mod crosscheck;
 mod golden;
 mod proofs;
 mod publishing;
+mod rfc6962;
 mod support;
 mod tampering;
 mod verifiers;

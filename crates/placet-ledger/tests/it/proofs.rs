@@ -7,7 +7,8 @@ use placet_ledger::tlog_proof::{EXTRA_BYTES_MAX, NotATlogProof, PROOF_BYTES_MAX,
 use placet_ledger::{Checkpoint, Hash, TlogProof, TreeHead, leaf_hash};
 use proptest::prelude::*;
 
-use crate::support::{Leaves, signer, signer_named};
+use crate::rfc6962::Leaves;
+use crate::support::{signer, signer_named};
 
 #[test]
 fn every_inclusion_proof_of_every_small_tree_and_of_nothing_else() {

@@ -5,11 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use placet_ledger::proof::{HashReader, Node};
 use placet_ledger::vkey::KeyName;
-use placet_ledger::{
-    Frontier, Hash, Publisher, ReadError, SignedCheckpoint, Signer, TreeHead, leaf_hash, node_hash,
-};
+use placet_ledger::{Frontier, Publisher, SignedCheckpoint, Signer, TreeHead, leaf_hash};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) const ORIGIN: &str = "placet.example/ledger";
@@ -76,36 +73,4 @@ pub(crate) fn files(dir: &Path) -> Vec<(String, PathBuf)> {
 /// The content of a whole log.
 pub(crate) fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     files(dir).into_iter().map(|(name, path)| (name, std::fs::read(path).unwrap())).collect()
-}
-
-/// A tree held as its leaf hashes; every subtree is hashed anew by the definition.
-pub(crate) struct Leaves(pub(crate) Vec<Hash>);
-
-impl Leaves {
-    pub(crate) fn numbered(count: u64) -> Self {
-        Leaves((0..count).map(|i| leaf_hash(&i.to_be_bytes())).collect())
-    }
-
-    pub(crate) fn head(&self, size: u64) -> TreeHead {
-        TreeHead { size, root: root(&self.0[..size as usize]) }
-    }
-}
-
-/// RFC 6962 §2.1, word for word.
-pub(crate) fn root(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => Hash::EMPTY_ROOT,
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            node_hash(&root(left), &root(right))
-        }
-    }
-}
-
-impl HashReader for Leaves {
-    fn hash(&mut self, node: Node) -> Result<Hash, ReadError> {
-        let (start, width) = ((node.index << node.height) as usize, 1_usize << node.height);
-        Ok(root(&self.0[start..start + width]))
-    }
 }

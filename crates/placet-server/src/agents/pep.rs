@@ -141,21 +141,27 @@ pub(crate) async fn caller(OnBehalfOf(caller): OnBehalfOf, uri: Uri) -> Outcome<
 }
 
 /// What does the active policy say about a command: what it means, how it would be run, which secrets there are?
+///
+/// With an agent's token it is refused while that agent calls too often, before there is any work.
 #[utoipa::path(
     post,
     path = "/v1/pep/guide",
     tag = "enforcement points",
     request_body = GuideRequest,
     responses((status = 200, description = "What it says", body = GuideDocument), AgentsProblems),
-    security(("pep_token" = [])),
+    security(("pep_token" = []), ("pep_token" = [], "shown_agent_token" = [])),
 )]
 pub(crate) async fn guide(
     State(app): State<App>,
     Extension(pep): Extension<Pep>,
+    caller: Option<Extension<Caller>>,
     uri: Uri,
     request: Request,
 ) -> Outcome<Json<GuideDocument>> {
     Query::of(&uri)?.end()?;
+    if let Some(Extension(caller)) = caller {
+        app.broker.may_call(&caller).await?;
+    }
     let body = read_json(request, GuideRequest::from_json).await?;
     let guide = app.broker.guide_command(&Enforcer::Remote(pep), &body.argv).await?;
     Ok(Json(GuideDocument {

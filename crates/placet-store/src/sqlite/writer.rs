@@ -179,7 +179,8 @@ impl Writer {
         if batch.is_empty() || self.shared.is_stopped() {
             return;
         }
-        match self.transaction(&batch) {
+        // Nearly every batch goes through whole.
+        match self.attempt(&batch, Savepoints::None) {
             Ok((head, written)) => {
                 self.head = head;
                 self.shared.last_time.store(self.head.last_time.as_millis(), Ordering::Release);
@@ -203,19 +204,7 @@ impl Writer {
         }
     }
 
-    fn transaction(&self, batch: &[Waiting]) -> rusqlite::Result<Batched> {
-        for savepoints in [Savepoints::None, Savepoints::Each] {
-            if let Some(written) = self.attempt(batch, savepoints)? {
-                return Ok(written);
-            }
-            self.execute("ROLLBACK")?;
-        }
-        // With a savepoint each, nothing spoils a batch.
-        Err(rusqlite::Error::InvalidQuery)
-    }
-
-    /// None if a row was refused and there was no savepoint to go back to.
-    fn attempt(&self, batch: &[Waiting], savepoints: Savepoints) -> rusqlite::Result<Option<Batched>> {
+    fn attempt(&self, batch: &[Waiting], savepoints: Savepoints) -> rusqlite::Result<Batched> {
         let mut head = self.head.clone();
         self.execute("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(batch.len());
@@ -238,7 +227,11 @@ impl Writer {
                     head = next;
                     results.push(Ok(written));
                 }
-                Err(Failure::Transition(_)) if savepoints == Savepoints::None => return Ok(None),
+                // There is nothing to go back to but the beginning.
+                Err(Failure::Transition(_)) if savepoints == Savepoints::None => {
+                    self.execute("ROLLBACK")?;
+                    return self.attempt(batch, Savepoints::Each);
+                }
                 Err(Failure::Transition(error)) => {
                     self.execute("ROLLBACK TO transition")?;
                     results.push(Err(error));
@@ -252,7 +245,7 @@ impl Writer {
         head::write(&self.db, &head)?;
         self.execute("COMMIT")?;
         tracing::trace!(transitions = batch.len(), entries = head.frontier.size(), "committed");
-        Ok(Some((head, results)))
+        Ok((head, results))
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {

@@ -118,7 +118,7 @@ impl Bench {
 
     /// A command that uses the secret.
     async fn call(&self) -> Intercepted {
-        let guidance = self.authority.guide(vec!["/usr/bin/true".to_owned()]).await.unwrap();
+        let guidance = self.authority.guide(None, vec!["/usr/bin/true".to_owned()]).await.unwrap();
         Intercepted {
             caller: self.caller.clone(),
             pep: PepKind::Command,
@@ -255,6 +255,26 @@ async fn a_token_that_was_replaced_gets_nothing_however_long_its_call_is_open() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_calls_too_often_is_refused_before_there_is_work() {
+    each(async |bench| {
+        let guide =
+            async || bench.authority.guide(Some(bench.caller.clone()), vec!["/usr/bin/true".into()]).await;
+        guide().await.unwrap();
+        let broker = &bench.world.broker;
+        let bot = broker.caller(bench.caller.principal()).await.unwrap();
+        for _ in 0..placet_broker::limits::Caps::default().calls_per_minute {
+            broker.cancel(&bot, RequestId::from_bytes([9; 16])).await.unwrap_err();
+        }
+        let refused = guide().await.unwrap_err();
+        assert!(matches!(refused.kind, AuthorityErrorKind::TooMany { .. }), "{refused:?}");
+        assert_eq!(refused.code, "call_rate");
+        // What is about nobody's call is answered.
+        bench.authority.guide(None, vec!["/usr/bin/true".into()]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_touches_what_another_took_in() {
     each(async |bench| {
         let id = bench.granted().await;
@@ -334,7 +354,7 @@ async fn each_no_says_which_it_is() {
             .await;
         assert_eq!(refusal(unknown).0, AuthorityErrorKind::NotFound);
         assert_eq!(
-            refusal(bench.authority.guide(Vec::new()).await),
+            refusal(bench.authority.guide(None, Vec::new()).await),
             (AuthorityErrorKind::Invalid, "bad_argv".to_owned())
         );
         let no_words = Intercepted { arguments: Value::parse(b"{}").unwrap(), ..call.clone() };
@@ -388,7 +408,7 @@ async fn without_its_credential_or_its_authority_a_gateway_does_nothing() {
     bench.world.broker.revoke_pep(&bench.world.operator, "elsewhere").await.unwrap();
     let gone = (AuthorityErrorKind::Unavailable, "gateway_refused".to_owned());
     assert_eq!(bench.claim(id, "mine").await.unwrap_err(), gone);
-    assert_eq!(refusal(bench.authority.guide(vec!["true".into()]).await), gone);
+    assert_eq!(refusal(bench.authority.guide(None, vec!["true".into()]).await), gone);
     assert_eq!(refusal(bench.authority.held().await), gone);
     bench.stop.send(true).unwrap();
     let unreachable = async || {

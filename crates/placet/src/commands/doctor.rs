@@ -546,10 +546,9 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_root_fails() {
-        let mut config = Config::of(
-            &config::Settings::read(&ConfigArgs::default(), &config::Environment::default()).unwrap(),
-        )
-        .unwrap();
+        let mut config =
+            Config::of(&config::Settings::read(None, None, &config::Environment::default()).unwrap())
+                .unwrap();
         config.agent_users = vec!["root".into(), "no-such-user".into()];
         let mut checks = Checks::default();
         agents_users(&config, &mut checks);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, ConfigArgs, Environment, Settings};
+use crate::config::{Config, ConfigArgs, Environment};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, table};
 
@@ -16,7 +16,7 @@ struct Line {
 
 /// Prints every key, if they make a configuration.
 pub(crate) fn check(args: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
-    let settings = Settings::read(args, &Environment::of_process()?)?;
+    let settings = args.settings(&Environment::of_process()?)?;
     Config::of(&settings)?;
     let lines: Vec<Line> = settings
         .iter()

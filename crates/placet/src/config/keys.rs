@@ -176,7 +176,7 @@ pub(crate) const KEYS: &[Key] = &[
         "limits.calls_per_minute",
         Kind::Count,
         Some("600"),
-        "Calls of one credential that create or attach, a minute.",
+        "Calls of one credential that create, attach or list, a minute.",
     ),
     key(
         "limits.pending",
@@ -196,6 +196,14 @@ pub(crate) const KEYS: &[Key] = &[
         Some("4096"),
         "Connections that each door holds open at one time, whoever they are of; beyond it new ones wait. Every caller \
          that waits for a decision holds one, and the process may need as many open files.",
+    ),
+    key(
+        "limits.output_mib",
+        Kind::Count,
+        Some("8192"),
+        "MiB that the output of all programs may come to while it waits to be read. Where it takes nearly all of them, the \
+         oldest output of a program that has ended is deleted before another program starts, and one that runs is ended \
+         when nothing is left.",
     ),
     key("lifetimes.grant", Kind::Duration, Some("15m"), "How long a grant may be claimed."),
     key(

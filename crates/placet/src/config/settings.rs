@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::keys::{KEYS, Key, Kind, ROOT_KEY_FILE, VARIABLE_PREFIX};
-use super::{ConfigArgs, ConfigError};
+use super::typed::ConfigError;
 
 /// Where a value was said.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,13 +50,12 @@ impl Environment {
             let not_text = |_: OsString| ConfigError::NotText { variable: name.to_owned() };
             variables.insert(name.to_owned(), value.into_string().map_err(not_text)?);
         }
-        Ok(Environment(variables))
+        Ok(Environment::of(variables))
     }
 
     /// These variables.
-    #[cfg(test)]
-    pub(super) fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Environment(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    pub(crate) fn of(variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
+        Environment(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -68,16 +67,31 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Collects what is said, the strongest voice last.
-    pub(crate) fn read(args: &ConfigArgs, environment: &Environment) -> Result<Self, ConfigError> {
-        let mut settings = Settings { values: BTreeMap::new(), root_key_file: None };
-        settings.take_defaults();
-        settings.take_file(args.config.as_deref())?;
-        settings.take_environment(environment)?;
-        if let Some(dir) = &args.dir {
+    /// Collects what is said, the strongest voice last. A file that was named must be there; the one in the working
+    /// directory may be.
+    pub(crate) fn read(
+        file: Option<&Path>,
+        dir: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new("placet.toml"));
+        let text = text_of_file(path, file.is_some())?;
+        let mut settings = Settings::of(text.as_deref().map(|text| (path, text)), environment)?;
+        if let Some(dir) = dir {
             let text = dir.to_str().ok_or_else(|| ConfigError::NotText { variable: "--dir".to_owned() })?;
             settings.values.insert("dir", (text.to_owned(), Origin::Flag("--dir")));
         }
+        Ok(settings)
+    }
+
+    /// What this file says, and this environment over it.
+    pub(crate) fn of(file: Option<(&Path, &str)>, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut settings = Settings { values: BTreeMap::new(), root_key_file: None };
+        settings.take_defaults();
+        if let Some((path, text)) = file {
+            settings.take_file(path, text)?;
+        }
+        settings.take_environment(environment)?;
         Ok(settings)
     }
 
@@ -89,18 +103,8 @@ impl Settings {
         }
     }
 
-    /// A file that was named must be there; the one in the working directory may be.
-    fn take_file(&mut self, named: Option<&Path>) -> Result<(), ConfigError> {
-        let path = named.unwrap_or(Path::new("placet.toml"));
-        if named.is_none() {
-            refuse_foreign(path)?;
-        }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(ConfigError::File { path: path.to_owned(), source }),
-        };
-        let table: toml::Table = toml::from_str(&text)
+    fn take_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = toml::from_str(text)
             .map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })?;
         let origin = Origin::File(path.to_owned());
         for (name, value) in flat(table) {
@@ -111,7 +115,11 @@ impl Settings {
                 origin: origin.clone(),
                 rule: format!("write {}", key.kind.expected()),
             })?;
-            self.values.insert(key.name, (text, origin.clone()));
+            let before = self.values.insert(key.name, (text, origin.clone()));
+            // As a section's key, and as one name with a dot in it.
+            if before.is_some_and(|(_, said)| said == origin) {
+                return Err(self.refuse(key.name, "it stands there twice: leave one of them"));
+            }
         }
         Ok(())
     }
@@ -210,6 +218,17 @@ impl Settings {
     pub(super) fn refuse(&self, key: &str, rule: &str) -> ConfigError {
         let origin = self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
         ConfigError::Value { key: key.to_owned(), origin, rule: rule.to_owned() }
+    }
+}
+
+fn text_of_file(path: &Path, is_named: bool) -> Result<Option<String>, ConfigError> {
+    if !is_named {
+        refuse_foreign(path)?;
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::File { path: path.to_owned(), source }),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What agents reach of a server beside its tools: nothing that nobody passed on, and nothing that a guard did not see.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
+use crate::harness::Options;
 use crate::tools::{Bench, MODERN, message, result};
 
 const PASS: [&str; 2] = ["--pass", "resources,prompts,completions"];
@@ -43,6 +46,109 @@ fn what_is_passed_on_is_listed_as_it_is_written_and_says_whose_it_is() {
     let capabilities = json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}});
     assert_eq!(begun["result"]["capabilities"], capabilities);
     assert_eq!(bench.calls(), [""; 0]);
+}
+
+/// The names in a list.
+fn names(list: &Value) -> Vec<String> {
+    let (_, items) = list["result"].as_object().unwrap().iter().next().unwrap();
+    let name = |item: &Value| {
+        ["uri", "uriTemplate", "name"].into_iter().find_map(|name| item[name].as_str().map(str::to_owned))
+    };
+    items.as_array().unwrap().iter().filter_map(name).collect()
+}
+
+/// How often the server was asked for a list.
+fn readings(bench: &Bench, method: &str) -> usize {
+    let lists = fs::read_to_string(bench.home.join("lists")).unwrap_or_default();
+    lists.lines().filter(|line| *line == method).count()
+}
+
+#[test]
+fn what_policy_rules_out_by_its_name_is_not_listed() {
+    let bench = Bench::with("1s", &PASS);
+    let other = bench.placet.add_agent("other");
+    bench.placet.cli(["group", "add", "polite"]).succeeds();
+    bench.placet.cli(["group", "join", "polite", "other"]).succeeds();
+    let rules = r#"
+        @id("no-second") @because("It is private.")
+        forbid (principal, action == Action::"mcp.read", resource == McpResource::"fixture/note:///2");
+        @id("no-templates") @because("One by one.")
+        forbid (principal, action == Action::"mcp.read", resource) when { context.uri like "*{*" };
+        @id("no-greetings") @because("They are rude.")
+        forbid (principal, action == Action::"mcp.prompt", resource) when { context.server == "fixture" && context.prompt == "greet" && !(principal in Group::"polite") };
+    "#;
+    fs::write(bench.placet.policy().join("never.cedar"), rules).unwrap();
+    bench.placet.activate();
+    for (path, prefix, prompt) in [("/mcp/fixture", "", "greet"), ("/mcp", "fixture+", "fixture__greet")] {
+        let listed = |method: &str| names(&call(&bench, path, method, json!({})));
+        assert_eq!(listed("resources/list"), [format!("{prefix}note:///1")]);
+        assert_eq!(listed("resources/templates/list"), [""; 0]);
+        assert_eq!(listed("prompts/list"), [""; 0]);
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "prompts/list"});
+        let theirs = bench.door().bearer(Some(&other)).post(path, &body).expect(200);
+        assert_eq!(names(&message(&theirs)), [prompt], "another agent's list is its own");
+    }
+    // What is not listed is not to be had by its name either.
+    for (method, params) in
+        [("resources/read", json!({"uri": "note:///2"})), ("prompts/get", json!({"name": "greet"}))]
+    {
+        let refused = call(&bench, "/mcp/fixture", method, params);
+        assert!(refused["error"]["message"].as_str().unwrap().contains("Policy forbids it"), "{refused}");
+    }
+    assert_eq!(bench.calls(), [""; 0]);
+}
+
+#[test]
+fn a_list_is_read_once_for_all_agents_and_again_when_its_server_says_so() {
+    let bench = Bench::with("1s", &PASS);
+    let other = bench.placet.add_agent("other");
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "resources/templates/list"});
+    for _ in 0..5 {
+        for door in [bench.door(), bench.door().bearer(Some(&other))] {
+            assert_eq!(names(&message(&door.post("/mcp/fixture", &body).expect(200))), ["note:///{n}"]);
+        }
+    }
+    assert_eq!(readings(&bench, "resources/templates/list"), 1);
+    for (said, again) in [
+        ("notifications/resources/list_changed", 2),
+        ("notifications/prompts/list_changed", 3),
+        ("notifications/resources/updated", 3),
+    ] {
+        bench.tell("changed", said);
+        // It says so when it is asked for something else.
+        call(&bench, "/mcp/fixture", "resources/list", json!({}));
+        call(&bench, "/mcp/fixture", "prompts/list", json!({}));
+        fs::remove_file(bench.home.join("changed")).unwrap();
+        call(&bench, "/mcp/fixture", "resources/templates/list", json!({}));
+        assert_eq!(readings(&bench, "resources/templates/list"), again, "{said}");
+    }
+}
+
+#[test]
+fn what_has_no_name_is_not_listed() {
+    let bench = Bench::with("1s", &PASS);
+    bench.tell("quarrel", "yes");
+    assert_eq!(names(&call(&bench, "/mcp/fixture", "prompts/list", json!({}))), ["greet"]);
+}
+
+#[test]
+fn who_lists_over_and_over_is_told_to_wait() {
+    let bench = Bench::of(Options::default().env("PLACET__LIMITS__CALLS_PER_MINUTE", "6"), &PASS);
+    for method in ["tools/list", "resources/list", "resources/templates/list", "prompts/list", "tools/list"] {
+        assert!(call(&bench, "/mcp/fixture", method, json!({})).get("error").is_none(), "{method}");
+    }
+    let refused = (0..3).map(|_| call(&bench, "/mcp/fixture", "resources/list", json!({}))).last().unwrap();
+    let said = refused["error"]["message"].as_str().unwrap();
+    assert!(said.contains("Too many calls") && said.contains("Try again in"), "{refused}");
+    // It is the same bucket as that of other calls, and another agent has its own.
+    assert!(bench.call("echo", "{}").to_string().contains("Too many calls"));
+    let other = bench.placet.add_agent("other");
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "prompts/list"});
+    assert_eq!(
+        names(&message(&bench.door().bearer(Some(&other)).post("/mcp/fixture", &body).expect(200))),
+        ["greet"]
+    );
+    assert_eq!(readings(&bench, "resources/list"), 2, "two pages, once");
 }
 
 #[test]

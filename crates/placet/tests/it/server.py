@@ -3,6 +3,7 @@
 It is told how to behave by files in the directory that it is given, and writes down there what it was called with.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -95,6 +96,11 @@ def note(method, params):
 
 def beside_tools(method, params):
     """Resources, prompts and completions."""
+    if method.endswith("/list"):
+        with open(os.path.join(HOME, "lists"), "a") as file:
+            file.write(method + "\n")
+        if told("changed"):
+            say({"jsonrpc": "2.0", "method": told("changed")})
     if method == "resources/list":
         page = 2 if params.get("cursor") == "2" else 1
         uri = "note:///%d" % page
@@ -102,6 +108,8 @@ def beside_tools(method, params):
     if method == "resources/templates/list":
         return {"resourceTemplates": [{"uriTemplate": "note:///{n}", "name": "notes"}]}
     if method == "prompts/list":
+        if told("quarrel"):
+            return {"prompts": [{"name": "greet"}, {"name": 1}, {"title": "nameless"}, "greet"]}
         return {"prompts": [{"name": "greet", "arguments": [{"name": "who"}]}]}
     note(method, params)
     if method == "resources/read":
@@ -123,6 +131,9 @@ def main():
         sys.exit(5)
     with open(os.path.join(HOME, "environment"), "w") as file:
         file.write("\n".join(sorted(os.environ)))
+    with open(os.path.join(HOME, "started"), "a") as file:
+        secret = os.environ.get("SHOP_PASSWORD", "")
+        file.write(hashlib.sha256(secret.encode()).hexdigest() + "\n")
     for line in sys.stdin:
         message = json.loads(line)
         method, id = message.get("method"), message.get("id")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Http, Options, Placet, eventually};
 
 const ACCEPTED: [&str; 5] = ["echo", "leak", "die", "big", "ask"];
-const PASSWORD: &str = "correct-horse-battery";
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
 pub(crate) const MODERN: &str = "2026-07-28";
 
 /// A placet with the fixture server behind it, its tools accepted.
@@ -28,7 +28,12 @@ impl Bench {
 
     /// Added with these flags.
     pub(crate) fn with(hold: &str, flags: &[&str]) -> Self {
-        let placet = Options::default().env("PLACET__MCP__HOLD", hold).start();
+        Self::of(Options::default().env("PLACET__MCP__HOLD", hold), flags)
+    }
+
+    /// Started with these options.
+    pub(crate) fn of(options: Options, flags: &[&str]) -> Self {
+        let placet = options.start();
         let home = placet.space().join("server");
         fs::create_dir(&home).unwrap();
         placet.cli(["secret", "set", "shop"]).stdin(PASSWORD).succeeds();

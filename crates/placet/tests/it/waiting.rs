@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use placet_core::digest::Sha256Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Http, eventually};
@@ -313,4 +314,100 @@ fn who_hangs_up_twice_at_the_same_time_is_answered_before_that() {
     let answer = waits(&url, &token, &body, Some(Duration::from_secs(30)));
     assert!(answer.unwrap().contains("NOT EXECUTED. A person has to approve it first"));
     assert_eq!(bench.calls().len(), 0);
+}
+
+/// A call that is held: what its client reads once it ends.
+struct Held<'s>(std::thread::ScopedJoinHandle<'s, String>);
+
+impl<'s> Held<'s> {
+    /// Returns once its client has been told that it is held.
+    fn begin(
+        scope: &'s std::thread::Scope<'s, '_>,
+        bench: &Bench,
+        token: &str,
+        method: &str,
+        params: &Value,
+    ) -> Self {
+        let (token, url) = (token.to_owned(), format!("{}/mcp/fixture", bench.placet.ready.agents));
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let (began, streaming) = std::sync::mpsc::channel();
+        let held = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let call =
+                    reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(token);
+                let call = call.header("accept", "application/json, text/event-stream").json(&body);
+                let answer = call.send().await.unwrap();
+                began.send(answer.headers()["content-type"].clone()).unwrap();
+                answer.text().await.unwrap()
+            })
+        });
+        assert_eq!(streaming.recv().unwrap(), "text/event-stream");
+        Held(held)
+    }
+
+    fn told(self) -> String {
+        self.0.join().unwrap()
+    }
+}
+
+#[test]
+fn who_is_held_is_told_to_come_back_when_placet_stops() {
+    let bench = Bench::holding("10m");
+    let token = bench.placet.ready.agent_token.clone().unwrap();
+    let task = Client::legacy(&bench).echo("task", json!({"task": {}}))["task"]["taskId"].clone();
+    std::thread::scope(|scope| {
+        let call = json!({"name": "echo", "arguments": {"text": "call"}});
+        let call = Held::begin(scope, &bench, &token, "tools/call", &call);
+        let result = Held::begin(scope, &bench, &token, "tasks/result", &json!({"taskId": task}));
+        let Bench { placet, .. } = bench;
+        placet.stop();
+        let (call, result) = (call.told(), result.told());
+        assert!(call.contains("NOT EXECUTED. A person has to approve it first"), "{call}");
+        assert!(result.contains("there is no result yet"), "{result}");
+    });
+}
+
+#[test]
+fn an_agents_token_that_is_replaced_ends_its_wait_for_a_tasks_result() {
+    let bench = Bench::holding("10m");
+    let first = bench.placet.add_agent("scout");
+    let scout = |token: &str| Client { modern: false, ..Client::modern(&bench) }.by_agent(token);
+    let task = scout(&first).echo("task", json!({"task": {}}))["task"]["taskId"].clone();
+    let second = std::thread::scope(|scope| {
+        let held = Held::begin(scope, &bench, &first, "tasks/result", &json!({"taskId": task}));
+        let second = bench.placet.cli(["agent", "rotate", "scout"]).succeeds().trim().to_owned();
+        bench.approve(task.as_str().unwrap());
+        let told = held.told();
+        assert!(told.contains("NOT EXECUTED.") && !told.contains("{\\\"text\\\": \\\"task\\\"}"), "{told}");
+        second
+    });
+    assert_eq!(bench.calls(), [""; 0], "nothing is carried out for a token that is none");
+    // The task is its agent's, whatever token it comes with now.
+    let told = scout(&second).result("tasks/result", json!({ "taskId": task }));
+    assert_eq!(text(&told), r#"{"text": "task"}"#);
+    assert_eq!(bench.calls().len(), 1);
+}
+
+#[test]
+fn a_servers_secret_that_is_replaced_while_a_tasks_result_is_waited_for_is_the_one_that_is_used() {
+    let bench = Bench::holding("10m");
+    let token = bench.placet.ready.agent_token.clone().unwrap();
+    let task = Client::legacy(&bench).echo("task", json!({"task": {}}))["task"]["taskId"].clone();
+    std::thread::scope(|scope| {
+        let held = Held::begin(scope, &bench, &token, "tasks/result", &json!({"taskId": task}));
+        bench.placet.cli(["secret", "set", "shop"]).stdin("another-horse").succeeds();
+        bench.approve(task.as_str().unwrap());
+        let told = held.told();
+        assert!(told.contains(r#"{\"text\": \"task\"}"#), "{told}");
+    });
+    let started = std::fs::read_to_string(bench.home.join("started")).unwrap();
+    let with = |secret: &str| Sha256Digest::of(secret.as_bytes()).to_string();
+    let expected = [with(crate::tools::PASSWORD), with("another-horse")];
+    assert_eq!(
+        started.lines().collect::<Vec<_>>(),
+        expected,
+        "a server with the old one is not asked any more"
+    );
+    assert_eq!(bench.calls().len(), 1);
 }

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::ToolSource;
 use super::catalogue::{Definition, HeaderSecret, Reach, Server, ServerName};
+use super::listings::Lists;
 use super::wire::{Era, LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
 use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
@@ -105,7 +106,9 @@ pub(super) struct Session {
     modern: bool,
     instructions: Option<String>,
     secrets: Vec<Secret>,
-    listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
+    listing: tokio::sync::Mutex<Option<(Instant, u64, Arc<Listing>)>>,
+    /// What it lists beside its tools.
+    pub(super) lists: Lists,
 }
 
 enum Wire {
@@ -165,6 +168,7 @@ impl Session {
             instructions: None,
             secrets,
             listing: tokio::sync::Mutex::default(),
+            lists: Lists::default(),
         };
         match session.negotiate().await {
             Ok(()) => Ok(session),
@@ -281,11 +285,9 @@ impl Session {
     /// What it offers; read anew if it is old, if the server said that it changed, or if `Fresh` is asked for.
     pub(super) async fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>, String> {
         let mut kept = self.listing.lock().await;
-        let changed = match &self.wire {
-            Wire::Process(process) => process.take_list_changed(),
-            Wire::Http(_) => false,
-        };
-        if let (Freshness::Kept, false, Some((at, listing))) = (freshness, changed, kept.as_ref())
+        let changes = self.lists_changed();
+        if let (Freshness::Kept, Some((at, known, listing))) = (freshness, kept.as_ref())
+            && *known == changes
             && at.elapsed() < LISTING_AGE_MAX
         {
             return Ok(listing.clone());
@@ -297,8 +299,16 @@ impl Session {
             }
         });
         let listing = Arc::new(listed?);
-        *kept = Some((Instant::now(), listing.clone()));
+        *kept = Some((Instant::now(), changes, listing.clone()));
         Ok(listing)
+    }
+
+    /// How often it has said that something that it lists has changed. One at an address says nothing by itself.
+    pub(super) fn lists_changed(&self) -> u64 {
+        match &self.wire {
+            Wire::Process(process) => process.lists_changed(),
+            Wire::Http(_) => 0,
+        }
     }
 
     async fn list(&self) -> Result<Listing, String> {
@@ -326,32 +336,21 @@ impl Session {
         Err(format!("its list of tools has more than {PAGES_MAX} pages"))
     }
 
-    /// Asks for something, once. `params` are what was reviewed.
+    /// Asks for something, once. `params` are what was reviewed; `tool` is the definition that was accepted, where a tool
+    /// is called: a call of the newest revision repeats in headers those arguments that it marks.
     pub(super) async fn ask(
         &self,
         method: &str,
         params: Value,
+        tool: Option<&Definition>,
         wait: Duration,
     ) -> Result<Box<RawValue>, CallError> {
         let Value::Object(members) = params else {
             return Err(CallError::NotSent("its parameters are no object".to_owned()));
         };
-        let began = Instant::now();
-        let busy = |_| CallError::NotSent("what it offers is being read".to_owned());
-        let headers = tokio::time::timeout(wait, self.mirrored(method, &members)).await.map_err(busy)?;
-        let left = wait.saturating_sub(began.elapsed());
-        self.exchange_with(method, &self.params(members), headers, left).await
-    }
-
-    /// The headers by which a call of the newest revision repeats those arguments that its tool's definition marks.
-    async fn mirrored(&self, method: &str, members: &BTreeMap<String, Value>) -> HeaderMap {
-        let repeats = self.modern && method == "tools/call" && matches!(self.wire, Wire::Http(_));
-        let Some(name) = members.get("name").and_then(Value::as_str).filter(|_| repeats) else {
-            return HeaderMap::new();
-        };
-        let kept = self.listing.lock().await;
-        let tool = kept.as_ref().and_then(|(_, listing)| listing.tools.get(name));
-        tool.map(|tool| http::mirrored(tool, members.get("arguments"))).unwrap_or_default()
+        let tool = tool.filter(|_| self.modern && matches!(self.wire, Wire::Http(_)));
+        let headers = tool.map(|tool| http::mirrored(tool, members.get("arguments"))).unwrap_or_default();
+        self.exchange_with(method, &self.params(members), headers, wait).await
     }
 
     /// Whether a text contains a secret of this server: as it is written, or in what its JSON means, for everybody escapes
@@ -367,23 +366,29 @@ impl Session {
             Err(_) if is_json => return true,
             Err(_) => {}
         }
-        self.shows(text) || self.shows(&meant)
-    }
-
-    fn shows(&self, text: &str) -> bool {
         let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
         else {
             return true;
         };
-        let mut clean = Vec::new();
-        // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
-        scanner.push(text.as_bytes(), &mut clean) == Seen::Secret
-            || self.secrets.iter().any(|secret| {
-                let meant = String::from_utf8_lossy(secret.expose());
-                let escaped = Value::string(meant.into_owned()).canonical();
-                let inner = escaped.trim_matches('"');
-                !inner.is_empty() && text.contains(inner)
-            })
+        let mut found = |text: &str| {
+            let mut clean = Vec::new();
+            let seen = scanner.push(text.as_bytes(), &mut clean);
+            // The next text begins anew.
+            scanner.finish(&mut clean);
+            seen == Seen::Secret
+        };
+        found(text)
+            || found(&meant)
+            || self.escaped().any(|inner| text.contains(&inner) || meant.contains(&inner))
+    }
+
+    /// The secrets as JSON escapes them.
+    fn escaped(&self) -> impl Iterator<Item = String> {
+        let escaped = |secret: &Secret| {
+            let meant = String::from_utf8_lossy(secret.expose());
+            Value::string(meant.into_owned()).canonical().trim_matches('"').to_owned()
+        };
+        self.secrets.iter().map(escaped).filter(|inner| !inner.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,13 @@ const STDERR_BYTES_MAX: usize = 2048;
 /// How long after its end the rest of that is waited for.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
+/// How a server says that something that it lists has changed.
+const LISTS_CHANGED: [&str; 3] = [
+    "notifications/tools/list_changed",
+    "notifications/resources/list_changed",
+    "notifications/prompts/list_changed",
+];
+
 /// Who waits for the answers to which calls.
 type Waiters = HashMap<u64, oneshot::Sender<Result<Box<RawValue>, CallError>>>;
 type Waiting = Arc<Mutex<Waiters>>;
@@ -42,7 +49,7 @@ pub(super) struct Process {
     next_id: AtomicU64,
     lines: mpsc::Sender<Line>,
     waiting: Waiting,
-    list_changed: Arc<AtomicBool>,
+    lists_changed: Arc<AtomicU64>,
     ended: watch::Receiver<Option<String>>,
     said: Arc<Mutex<String>>,
 }
@@ -81,14 +88,14 @@ impl Process {
         };
         tracing::info!(%server, pid = group.as_raw(), program, "an MCP server was started");
         let waiting = Waiting::default();
-        let list_changed = Arc::new(AtomicBool::new(false));
+        let lists_changed = Arc::new(AtomicU64::new(0));
         let (lines, queue) = mpsc::channel(QUEUE_MAX);
         let (end, ended) = watch::channel(None);
         let said = Arc::new(Mutex::new(String::new()));
         tokio::spawn(write_lines(stdin, queue));
         let stderr = tokio::spawn(keep_stderr(stderr, said.clone()));
-        let reader =
-            Reader { waiting: waiting.clone(), list_changed: list_changed.clone(), lines: lines.downgrade() };
+        let (known, changes) = (waiting.clone(), lists_changed.clone());
+        let reader = Reader { waiting: known, lists_changed: changes, lines: lines.downgrade() };
         let server = server.clone();
         tokio::spawn(async move {
             let why = reader.read_lines(stdout).await;
@@ -100,7 +107,7 @@ impl Process {
             // Nobody may be looking any more.
             let _ = end.send(Some(why));
         });
-        Ok(Process { group, next_id: AtomicU64::new(1), lines, waiting, list_changed, ended, said })
+        Ok(Process { group, next_id: AtomicU64::new(1), lines, waiting, lists_changed, ended, said })
     }
 
     /// The last line that it wrote to standard error: words of a stranger, about whatever it had in hand.
@@ -113,8 +120,9 @@ impl Process {
         self.ended.borrow().is_none()
     }
 
-    pub(super) fn take_list_changed(&self) -> bool {
-        self.list_changed.swap(false, Ordering::Relaxed)
+    /// How often it has said that something that it lists has changed.
+    pub(super) fn lists_changed(&self) -> u64 {
+        self.lists_changed.load(Ordering::Relaxed)
     }
 
     pub(super) async fn exchange(
@@ -239,7 +247,7 @@ impl Refusal {
 
 struct Reader {
     waiting: Waiting,
-    list_changed: Arc<AtomicBool>,
+    lists_changed: Arc<AtomicU64>,
     lines: mpsc::WeakSender<Line>,
 }
 
@@ -270,10 +278,11 @@ impl Reader {
 
     async fn take(&self, message: Message) {
         match (message.method.as_deref(), message.id) {
-            (Some("notifications/tools/list_changed"), None) => {
-                self.list_changed.store(true, Ordering::Relaxed)
+            (Some(notification), None) => {
+                if LISTS_CHANGED.contains(&notification) {
+                    self.lists_changed.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            (Some(_), None) => {}
             (Some(method), Some(id)) => self.answer(method, &id),
             (None, Some(id)) => {
                 let id: Option<u64> = id.get().parse().ok();

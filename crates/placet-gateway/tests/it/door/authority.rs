@@ -101,7 +101,11 @@ pub(crate) fn not_found() -> AuthorityError {
 }
 
 impl Authority for Desk {
-    fn guide(&self, _argv: Vec<String>) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
+    fn guide(
+        &self,
+        _caller: Option<Caller>,
+        _argv: Vec<String>,
+    ) -> BoxFuture<'_, Result<Guidance, AuthorityError>> {
         let state = self.state.lock().unwrap();
         let target = Target {
             action: ActionName::parse("data.export").unwrap(),

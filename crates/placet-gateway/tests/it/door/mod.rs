@@ -24,6 +24,7 @@ use placet_gateway::blobs::{Blobs, Bounds};
 use placet_gateway::commands::{Commands, Pace, Parts, Timer};
 use placet_gateway::frames::{Decoder, End, Kind};
 use placet_gateway::runner::config::{Config, RunAs};
+use placet_gateway::runner::room::Room;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -77,6 +78,10 @@ impl Door {
     }
 
     pub(crate) fn at_pace(runner_toml: &str, pace: Pace) -> Self {
+        Self::with_room(runner_toml, pace, Room::of(1 << 30))
+    }
+
+    pub(crate) fn with_room(runner_toml: &str, pace: Pace, output: Room) -> Self {
         let bench = Bench::new(&RunAs::DangerSameUser);
         let desk = Arc::new(Desk::new(Config::parse(runner_toml).unwrap()));
         let clock = bench.engine.clock.clone();
@@ -92,6 +97,7 @@ impl Door {
             engine: bench.engine.clone(),
             blobs: Blobs::open(&directory("blobs"), Bounds::default(), clock.clone()).unwrap(),
             spools: directory("spools"),
+            output,
             seals: Arc::new(|_| Box::new(Open)),
             clock,
             entropy: Arc::new(Counting(0.into())),

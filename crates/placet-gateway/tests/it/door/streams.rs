@@ -149,6 +149,44 @@ async fn as_many_run_as_the_bundle_says() {
 }
 
 #[tokio::test]
+async fn all_output_together_takes_no_more_than_its_room() {
+    let pace = Pace { report_again: Duration::ZERO, ..Pace::default() };
+    let door = Door::with_room(SAME_USER, pace, Room::of(400_000));
+    let printing = |bytes: u32| sh(&format!("head -c {bytes} /dev/zero"));
+    let first = door.granted(&printing(300_000)).await;
+    post(&door, first, "run").await;
+    let outcome = |count: usize| {
+        let desk = &door.desk;
+        async move {
+            let reported = async {
+                while desk.state.lock().unwrap().outcomes.len() < count {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, reported).await.unwrap();
+            desk.state.lock().unwrap().outcomes[count - 1].1.clone()
+        }
+    };
+    assert_eq!(outcome(1).await.kind, OutcomeKind::Succeeded);
+    // Nobody reads it, and the next one does not fit beside it.
+    let second = door.granted(&printing(300_000)).await;
+    assert_eq!(post(&door, second, "run").await, StatusCode::CREATED);
+    let ended = outcome(2).await;
+    assert_eq!(ended.kind, OutcomeKind::Failed);
+    assert!(ended.summary.as_raw().contains("output_cap"), "{ended:?}");
+    // Before another one starts, the oldest makes room.
+    assert_eq!(door.output(AGENT, first, 0).await.status(), StatusCode::OK);
+    let third = door.granted(&printing(100_000)).await;
+    let (stdout, _, end) = {
+        assert_eq!(post(&door, third, "run").await, StatusCode::CREATED);
+        read_frames(door.output(AGENT, third, 0).await).await
+    };
+    assert_eq!((stdout.len(), end.status), (100_000, EndStatus::Succeeded));
+    assert_eq!(door.output(AGENT, first, 0).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(door.output(AGENT, second, 0).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn draining_ends_everything_and_reports_it() {
     let door = Door::new(SAME_USER);
     let (running, waiting) =
