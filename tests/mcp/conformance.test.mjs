@@ -1,5 +1,6 @@
 // The conformance suite of the Model Context Protocol: what passes of a server has to pass of the same server through
-// placet, and placet has to pass as a client of servers, but for what `conformance.json` gives a reason for.
+// placet, and placet has to pass as a client of servers and of their authorization servers, but for what `conformance.json`
+// gives a reason for.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -7,9 +8,10 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { gate } from './lib/delivery.mjs';
 import { startGateway } from './lib/gateway.mjs';
 import { CONFORMANCE, NODE, client, server as fixture } from './lib/installed.mjs';
 
@@ -31,7 +33,7 @@ for (const revision of ['2025-11-25', '2026-07-28']) {
   });
 }
 
-/** What a client is judged by that has no authorization server and no model of its own. */
+/** What a client is judged by that has no model of its own. */
 const CLIENT_SCENARIOS = [
   ['initialize', '2025-11-25'],
   ['tools_call', '2025-11-25'],
@@ -45,15 +47,71 @@ const CLIENT_SCENARIOS = [
   ['json-schema-2020-12-preservation', '2026-07-28'],
 ];
 
+/** What a client of authorization servers is judged by; those that begin with the older revision are judged in both. */
+const AUTH_SCENARIOS = {
+  '2025-11-25': ['metadata-default', 'basic-cimd', 'scope-step-up', 'scope-retry-limit', 'pre-registration'],
+  '2026-07-28': [
+    'metadata-default',
+    'metadata-var1',
+    'metadata-var2',
+    'metadata-var3',
+    'basic-cimd',
+    'scope-from-www-authenticate',
+    'scope-from-scopes-supported',
+    'scope-omitted-when-undefined',
+    'scope-step-up',
+    'scope-retry-limit',
+    'token-endpoint-auth-basic',
+    'token-endpoint-auth-post',
+    'token-endpoint-auth-none',
+    'pre-registration',
+    'resource-mismatch',
+    'offline-access-scope',
+    'offline-access-not-supported',
+    'authorization-server-migration',
+    'iss-supported',
+    'iss-not-advertised',
+    'iss-supported-missing',
+    'iss-wrong-issuer',
+    'iss-unexpected',
+    'iss-normalized',
+    'metadata-issuer-mismatch',
+  ],
+};
+/** Of no revision: extensions of the protocol. */
+const AUTH_EXTENSIONS = ['client-credentials-basic', 'client-credentials-jwt'];
+
 test('to a server placet is a client as it should be', async (t) => {
-  const failing = [];
-  const command = `${NODE} ${client('through-placet.mjs')}`;
-  for (const [scenario, revision] of CLIENT_SCENARIOS) {
-    const checks = await judged(t, ['client', '--command', command, '--scenario', scenario, '--spec-version', revision]);
-    failing.push(...Object.keys(checks).filter((check) => checks[check] === 'FAILURE'));
-  }
-  asExpected(failing, 'client', (check) => check);
+  await judgedAsClient(t, 'client', CLIENT_SCENARIOS);
 });
+
+for (const [revision, names] of Object.entries(AUTH_SCENARIOS)) {
+  test(`to an authorization server of ${revision} placet is a client as it should be`, async (t) => {
+    await judgedAsClient(t, `authorization of ${revision}`, names.map((name) => [`auth/${name}`, revision]));
+  });
+}
+
+test('placet gets tokens for its own credentials as it should', async (t) => {
+  await judgedAsClient(t, 'authorization extensions', AUTH_EXTENSIONS.map((name) => [`auth/${name}`]));
+});
+
+async function judgedAsClient(t, where, scenarios) {
+  const command = `${NODE} ${client('through-placet.mjs')}`;
+  // Most of the time each waits for another process.
+  const running = gate(3);
+  const results = scenarios.map(([scenario, revision]) => {
+    const of = revision ? ['--spec-version', revision] : [];
+    return running(() => judged(t, ['client', '--command', command, '--scenario', scenario, ...of]));
+  });
+  const checks = {};
+  for (const [check, status] of (await Promise.all(results)).flatMap(Object.entries)) {
+    if (checks[check] !== 'FAILURE') checks[check] = status;
+  }
+  const ended = (...statuses) => Object.keys(checks).filter((check) => statuses.includes(checks[check]));
+  const failing = ended('FAILURE', 'WARNING');
+  t.diagnostic(`${ended('SUCCESS').length} checks passed, ${failing.length} expected differences`);
+  asExpected(failing, where, (check) => `${check}: ${checks[check]}`);
+}
 
 /** INFO and SKIPPED tell how a check came about; a WARNING is a SHOULD that is not met. */
 function passes(status) {
@@ -66,7 +124,7 @@ function covers(line, check) {
 }
 
 function asExpected(found, where, shown) {
-  const lines = Object.keys(EXPECTED[where]);
+  const lines = Object.keys(EXPECTED[where] ?? {});
   const surprising = found.filter((check) => !lines.some((line) => covers(line, check)));
   assert.deepEqual(surprising.map(shown), [], 'nothing says why');
   const settled = lines.filter((line) => !found.some((check) => covers(line, check)));
@@ -81,7 +139,7 @@ async function judged(t, args) {
   const judge = spawn(NODE, [CONFORMANCE, ...args, '-o', directory], { cwd: directory, stdio: 'ignore' });
   await once(judge, 'close');
   const checks = {};
-  for (const run of await readdir(directory)) {
+  for (const run of await runs(directory)) {
     const scenario = run.replace(/^(server|client)-/, '').replace(/-\d{4}-\d{2}-\d{2}T.*$/, '');
     for (const { id, status } of JSON.parse(await readFile(join(directory, run, 'checks.json'), 'utf8'))) {
       const name = `${scenario}: ${id}`;
@@ -91,6 +149,12 @@ async function judged(t, args) {
   }
   assert.ok(Object.keys(checks).length > 0, 'the suite ran');
   return checks;
+}
+
+/** Each run's directory; a scenario's name may have a directory of its own. */
+async function runs(directory) {
+  const files = await readdir(directory, { recursive: true });
+  return files.filter((file) => basename(file) === 'checks.json').map(dirname);
 }
 
 async function startReference(t) {

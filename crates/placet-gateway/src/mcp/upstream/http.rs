@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use placet_core::c14n::Value;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use placet_core::secret::Secret;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,6 +20,7 @@ use super::stdio::Refusal;
 use super::{CallError, MESSAGE_BYTES_MAX};
 use crate::mcp::catalogue::Definition;
 use crate::mcp::events::Events;
+use crate::mcp::oauth::Credential;
 use crate::mcp::wire::{self, LEGACY, MODERN};
 
 const SESSION: &str = "mcp-session-id";
@@ -33,6 +35,8 @@ pub(super) struct Http {
     /// Which of the older revisions it speaks, if it speaks one.
     version: &'static str,
     gone: AtomicBool,
+    /// Where the token for each call comes from.
+    credential: Option<Arc<Credential>>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +50,11 @@ struct Message {
 }
 
 impl Http {
-    pub(super) fn new(url: &str, headers: Vec<(String, Vec<u8>)>) -> Result<Self, String> {
+    pub(super) fn new(
+        url: &str,
+        headers: Vec<(String, Vec<u8>)>,
+        credential: Option<Arc<Credential>>,
+    ) -> Result<Self, String> {
         let mut carried = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes())
@@ -70,6 +78,7 @@ impl Http {
             session: Mutex::default(),
             version: LEGACY.first().copied().unwrap_or_default(),
             gone: AtomicBool::new(false),
+            credential,
         })
     }
 
@@ -98,8 +107,10 @@ impl Http {
     ) -> Result<Box<RawValue>, CallError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::call(Some(id), method, params);
+        // Before the clock of the call starts: what has no token is not sent.
+        let token = self.token().await?;
         let exchange = async {
-            let response = self.send(modern, method, params, headers, body).await?;
+            let response = self.send_with(token, modern, method, params, headers, body).await?;
             self.answer(id, method, response).await
         };
         let answered = tokio::time::timeout(wait, exchange).await;
@@ -108,15 +119,54 @@ impl Http {
 
     pub(super) async fn notify(&self, modern: bool, method: &str) -> Result<(), CallError> {
         let body = wire::call(None, method, "{}");
-        let response = self.send(modern, method, "{}", HeaderMap::new(), body).await?;
+        let token = self.token().await?;
+        let response = self.send_with(token, modern, method, "{}", HeaderMap::new(), body).await?;
         if response.status().is_success() {
             return Ok(());
         }
         Err(CallError::NotSent(format!("it answered {method} with {}", response.status())))
     }
 
+    async fn token(&self) -> Result<Option<Secret>, CallError> {
+        match &self.credential {
+            Some(credential) => credential.token().await.map(Some).map_err(CallError::NotSent),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends with a token, once more with another one if the server refuses the first, and not a third time. A refused call
+    /// did not happen.
+    async fn send_with(
+        &self,
+        token: Option<Secret>,
+        modern: bool,
+        method: &str,
+        params: &str,
+        headers: HeaderMap,
+        body: String,
+    ) -> Result<Response, CallError> {
+        let send = |token, headers, body| self.send(token, modern, method, params, headers, body);
+        let (Some(credential), Some(first)) = (&self.credential, token) else {
+            return send(None, headers, body).await;
+        };
+        let mut response = send(Some(&first), headers.clone(), body.clone()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let second = credential.token_after(&first).await.map_err(CallError::NotSent)?;
+            response = send(Some(&second), headers, body).await?;
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(CallError::NotSent(credential.ended("the server refuses a new token")));
+        }
+        let refused = (response.status() == StatusCode::FORBIDDEN).then_some(response.headers());
+        match refused.and_then(|headers| credential.not_enough(headers)) {
+            Some(why) => Err(CallError::NotSent(why)),
+            None => Ok(response),
+        }
+    }
+
     async fn send(
         &self,
+        token: Option<&Secret>,
         modern: bool,
         method: &str,
         params: &str,
@@ -129,6 +179,13 @@ impl Http {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .headers(headers);
+        if let Some(token) = token {
+            let carried = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
+            let mut carried =
+                carried.map_err(|_| CallError::NotSent("its token fits no header".to_owned()))?;
+            carried.set_sensitive(true);
+            request = request.header(AUTHORIZATION, carried);
+        }
         if modern {
             request = request.header(VERSION, MODERN).header("mcp-method", method);
             if let Some(name) = wire::named_by(method).and_then(|member| text_in(params, member)) {

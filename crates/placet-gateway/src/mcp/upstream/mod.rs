@@ -16,6 +16,7 @@ use placet_core::c14n::Value;
 use placet_core::digest::Sha256Digest;
 use placet_core::secret::Secret;
 use placet_core::text::visible;
+use placet_core::time::Clock;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use super::ToolSource;
 use super::catalogue::{Definition, HeaderSecret, Reach, Server, ServerName};
+use super::oauth::Credential;
 use super::wire::{Era, LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
 use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
@@ -105,6 +107,8 @@ pub(super) struct Session {
     modern: bool,
     instructions: Option<String>,
     secrets: Vec<Secret>,
+    /// Where its token comes from, if it has one.
+    credential: Option<Arc<Credential>>,
     listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
 }
 
@@ -134,7 +138,11 @@ struct Page<'a> {
 }
 
 impl Session {
-    async fn open(server: &Server, secrets: ServerSecrets) -> Result<Self, Unreached> {
+    async fn open(
+        server: &Server,
+        mut secrets: ServerSecrets,
+        credential: Option<Arc<Credential>>,
+    ) -> Result<Self, Unreached> {
         let wire = match &server.reach {
             Reach::Process { command, environment, secrets: variables, run_as } => {
                 let identity = Identity::resolve(run_as).map_err(|error| error.to_string())?;
@@ -149,21 +157,24 @@ impl Session {
                 }
                 Wire::Process(stdio::Process::start(&server.name, command, environment, &identity)?)
             }
-            Reach::Http { url, headers } => {
+            Reach::Http { url, headers, .. } => {
                 let mut carried = Vec::new();
                 for (header, HeaderSecret { secret, prefix }) in headers {
                     let (_, value) = secrets.get(secret).ok_or_else(|| missing(secret))?;
                     carried.push((header.clone(), [prefix.as_bytes(), value.expose()].concat()));
                 }
-                Wire::Http(http::Http::new(url, carried)?)
+                Wire::Http(http::Http::new(url, carried, credential.clone())?)
             }
         };
+        // The credential knows which secrets a login consists of.
+        secrets.remove(&server.login());
         let secrets = secrets.into_values().map(|(_, secret)| secret).collect();
         let mut session = Session {
             wire,
             modern: false,
             instructions: None,
             secrets,
+            credential,
             listing: tokio::sync::Mutex::default(),
         };
         match session.negotiate().await {
@@ -357,7 +368,8 @@ impl Session {
     /// Whether a text contains a secret of this server: as it is written, or in what its JSON means, for everybody escapes
     /// in a way of their own. What cannot be looked through is taken for one.
     pub(super) fn leaks(&self, text: &str) -> bool {
-        if self.secrets.iter().all(|secret| secret.expose().is_empty()) {
+        let secrets = self.secrets();
+        if secrets.is_empty() {
             return false;
         }
         let mut meant = String::new();
@@ -367,24 +379,28 @@ impl Session {
             Err(_) if is_json => return true,
             Err(_) => {}
         }
-        self.shows(text) || self.shows(&meant)
+        shows(&secrets, text) || shows(&secrets, &meant)
     }
 
-    fn shows(&self, text: &str) -> bool {
-        let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
-        else {
-            return true;
-        };
-        let mut clean = Vec::new();
-        // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
-        scanner.push(text.as_bytes(), &mut clean) == Seen::Secret
-            || self.secrets.iter().any(|secret| {
-                let meant = String::from_utf8_lossy(secret.expose());
-                let escaped = Value::string(meant.into_owned()).canonical();
-                let inner = escaped.trim_matches('"');
-                !inner.is_empty() && text.contains(inner)
-            })
+    /// What it was given, and what it is given with each call.
+    fn secrets(&self) -> Vec<Secret> {
+        let of_credential = self.credential.as_ref().map(|credential| credential.secrets());
+        let all = self.secrets.iter().cloned().chain(of_credential.into_iter().flatten());
+        all.filter(|secret| !secret.expose().is_empty()).collect()
     }
+}
+
+fn shows(secrets: &[Secret], text: &str) -> bool {
+    let Ok(mut scanner) = Scanner::new(secrets) else { return true };
+    let mut clean = Vec::new();
+    // JSON escapes what a secret may consist of, so it is looked for as written and as meant.
+    scanner.push(text.as_bytes(), &mut clean) == Seen::Secret
+        || secrets.iter().any(|secret| {
+            let meant = String::from_utf8_lossy(secret.expose());
+            let escaped = Value::string(meant.into_owned()).canonical();
+            let inner = escaped.trim_matches('"');
+            !inner.is_empty() && text.contains(inner)
+        })
 }
 
 /// Every text in a value, and in the JSON that stands in one.
@@ -453,7 +469,7 @@ fn name_in(tool: &RawValue) -> String {
     named.map_or_else(|_| "?".to_owned(), |named| named.name.chars().take(64).collect())
 }
 
-fn missing(secret: &str) -> String {
+pub(super) fn missing(secret: &str) -> String {
     format!("the vault has no secret {secret}: store it with `placet secret set {secret}`")
 }
 
@@ -483,8 +499,38 @@ struct Seat {
 #[derive(Default)]
 struct Held {
     session: Option<(Fingerprint, Arc<Session>)>,
-    failures: u32,
-    not_before: Option<(Instant, Unreached)>,
+    /// Outlives its sessions: a token is renewed once at a time.
+    credential: Option<(Fingerprint, Arc<Credential>)>,
+    /// With what it failed last, how often, until when it is left alone, and why.
+    failed: Option<(Fingerprint, u32, Instant, Unreached)>,
+}
+
+impl Held {
+    /// Opens a connection, with secrets in exactly the versions that the fingerprint names.
+    async fn open(
+        &mut self,
+        server: &Server,
+        fingerprint: &Fingerprint,
+        source: &Arc<dyn ToolSource>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Session, Unreached> {
+        if let Some((_, replaced)) = self.credential.take_if(|(with, _)| with != fingerprint) {
+            // Before the vault is read: what it renews at this moment is what has to be read.
+            replaced.retire().await;
+        }
+        let secrets = source.server_secrets(fingerprint.1.clone()).await.map_err(|error| error.message)?;
+        let credential = match (&self.credential, &server.reach) {
+            (Some((_, known)), _) => Some(known.clone()),
+            (None, Reach::Http { url, oauth: Some(oauth), .. }) => {
+                let (source, clock) = (source.clone(), clock.clone());
+                let opened = Arc::new(Credential::open(server, url, oauth, &secrets, source, clock).await?);
+                self.credential = Some((fingerprint.clone(), opened.clone()));
+                Some(opened)
+            }
+            _ => None,
+        };
+        Session::open(server, secrets, credential).await
+    }
 }
 
 /// What a connection was opened with: if this changes, it is another one.
@@ -497,7 +543,8 @@ impl Upstreams {
         &self,
         server: &Server,
         versions: Vec<SecretVersion>,
-        source: &dyn ToolSource,
+        source: &Arc<dyn ToolSource>,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Session>, Unreached> {
         let seat = self.seat(&server.name);
         let mut held = seat.held.lock().await;
@@ -511,28 +558,41 @@ impl Upstreams {
             }
             held.session = None;
         }
-        if let Some((until, last)) = held.not_before.as_ref().filter(|(until, _)| Instant::now() < *until) {
-            let left = until.duration_since(Instant::now()).as_secs() + 1;
-            return Err(Unreached { why: format!("{} (tried again in {left} s)", last.why), ..last.clone() });
+        let mut failures = 0;
+        if let Some((_, times, until, last)) = held.failed.as_ref().filter(|failed| failed.0 == fingerprint) {
+            if Instant::now() < *until {
+                let left = until.duration_since(Instant::now()).as_secs() + 1;
+                let why = format!("{} (tried again in {left} s)", last.why);
+                return Err(Unreached { why, ..last.clone() });
+            }
+            failures = *times;
         }
-        let secrets = source.server_secrets(versions).await.map_err(|error| error.message)?;
-        let opened = tokio::time::timeout(SETUP_MAX, Session::open(server, secrets)).await;
+        let opened = held.open(server, &fingerprint, source, clock);
+        let opened = tokio::time::timeout(SETUP_MAX, opened).await;
         match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned().into())) {
             Ok(session) => {
                 let session = Arc::new(session);
-                *held = Held { session: Some((fingerprint, session.clone())), ..Held::default() };
+                held.session = Some((fingerprint, session.clone()));
+                held.failed = None;
                 Ok(session)
             }
             Err(unreached) => {
                 // Why may be told in the server's own words, which are not for the log.
                 tracing::warn!(server = %server.name, "an MCP server could not be reached: `placet mcp ls` says why");
                 let wait =
-                    BACK_OFF_MIN.saturating_mul(2u32.saturating_pow(held.failures.min(16))).min(BACK_OFF_MAX);
-                held.failures = held.failures.saturating_add(1);
-                held.not_before = Some((Instant::now() + wait, unreached.clone()));
+                    BACK_OFF_MIN.saturating_mul(2u32.saturating_pow(failures.min(16))).min(BACK_OFF_MAX);
+                let until = Instant::now() + wait;
+                held.failed = Some((fingerprint, failures.saturating_add(1), until, unreached.clone()));
                 Err(unreached)
             }
         }
+    }
+
+    /// The scopes that a server said its token lacks.
+    pub(super) async fn lacking(&self, server: &ServerName) -> Vec<String> {
+        let seat = self.seat(server);
+        let held = seat.held.lock().await;
+        held.credential.as_ref().map(|(_, credential)| credential.lacking()).unwrap_or_default()
     }
 
     /// Forgets servers that the bundle does not name any more; their processes end.
