@@ -71,14 +71,19 @@ class Gateway {
     return calls.filter(({ params }) => JSON.stringify(params.arguments).includes(text)).length;
   }
 
+  /** What waits for a person, of this agent's. */
+  async pending(token = this.placet.token) {
+    const answer = await fetch(new URL('/v1/requests?status=pending&limit=200', this.placet.agents), {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    assert.equal(answer.status, 200);
+    return (await answer.json()).requests;
+  }
+
   /** The request of this agent's whose arguments contain this text, as soon as it waits for a person. */
   async waiting(token, text) {
     for (let tries = 0; tries < 600; tries += 1) {
-      const answer = await fetch(new URL('/v1/requests?status=pending&limit=200', this.placet.agents), {
-        headers: { authorization: `Bearer ${token}` },
-      });
-      assert.equal(answer.status, 200);
-      const { requests } = await answer.json();
+      const requests = await this.pending(token);
       const found = requests.find(({ canonical }) => canonical.includes(text));
       if (found) return found;
       await new Promise((resolve) => setTimeout(resolve, 100));

@@ -146,11 +146,11 @@ impl Mcp {
 }
 
 async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Box<RawValue>>, CallError> {
-    let unlike = |what: &str| CallError::Refused(format!("its list {what}"));
+    let unlike = |what: &str| CallError::Refused(format!("its list {what}").into());
     let (mut items, mut cursor, mut bytes) = (Vec::new(), None, 0);
     for _ in 0..PAGES_MAX {
         let params = Value::object(cursor.take().map(|cursor| ("cursor", Value::String(cursor))));
-        let page = session.ask(listed.method(), params, super::upstream::SETUP_MAX).await?;
+        let page = session.ask(listed.method(), params, super::upstream::SETUP_MAX, None).await?;
         bytes += page.get().len();
         if bytes > BYTES_MAX {
             return Err(unlike("has more than 4 MiB"));

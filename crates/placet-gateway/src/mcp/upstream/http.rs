@@ -16,8 +16,8 @@ use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::stdio::Refusal;
-use super::{CallError, MESSAGE_BYTES_MAX};
+use super::stdio::WrittenError;
+use super::{CallError, Listener, MESSAGE_BYTES_MAX};
 use crate::mcp::catalogue::Definition;
 use crate::mcp::events::Events;
 use crate::mcp::oauth::Credential;
@@ -44,9 +44,13 @@ struct Message {
     #[serde(default)]
     id: Option<u64>,
     #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Option<Box<RawValue>>,
+    #[serde(default)]
     result: Option<Box<RawValue>>,
     #[serde(default)]
-    error: Option<Refusal>,
+    error: Option<WrittenError>,
 }
 
 impl Http {
@@ -104,6 +108,7 @@ impl Http {
         params: &str,
         headers: HeaderMap,
         wait: Duration,
+        listener: Option<Listener>,
     ) -> Result<Box<RawValue>, CallError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::call(Some(id), method, params);
@@ -111,7 +116,7 @@ impl Http {
         let token = self.token().await?;
         let exchange = async {
             let response = self.send_with(token, modern, method, params, headers, body).await?;
-            self.answer(id, method, response).await
+            self.answer(id, method, response, listener).await
         };
         let answered = tokio::time::timeout(wait, exchange).await;
         answered.unwrap_or_else(|_| Err(CallError::Lost(format!("no answer within {} s", wait.as_secs()))))
@@ -224,18 +229,23 @@ impl Http {
         Ok(response)
     }
 
-    async fn answer(&self, id: u64, method: &str, response: Response) -> Result<Box<RawValue>, CallError> {
+    async fn answer(
+        &self,
+        id: u64,
+        method: &str,
+        response: Response,
+        listener: Option<Listener>,
+    ) -> Result<Box<RawValue>, CallError> {
         let status = response.status();
         if status.is_redirection() {
-            return Err(CallError::Refused(format!(
-                "it answered {method} with a redirect ({status}), which is not followed"
-            )));
+            let why = format!("it answered {method} with a redirect ({status}), which is not followed");
+            return Err(CallError::Refused(why.into()));
         }
         let media =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if media == "text/event-stream" {
-            return self.answer_in_stream(id, response).await;
+            return self.answer_in_stream(id, response, listener).await;
         }
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
@@ -250,12 +260,17 @@ impl Http {
             Ok(Message { error: Some(error), .. }) => Err(error.into_error()),
             _ if status.is_success() => Err(CallError::Lost(format!("its answer to {method} is none"))),
             // Proxies and servers of another era refuse in their own words.
-            _ => Err(CallError::Refused(format!("it answered {method} with {status}"))),
+            _ => Err(CallError::Refused(format!("it answered {method} with {status}").into())),
         }
     }
 
     /// Reads events until the one that answers.
-    async fn answer_in_stream(&self, id: u64, response: Response) -> Result<Box<RawValue>, CallError> {
+    async fn answer_in_stream(
+        &self,
+        id: u64,
+        response: Response,
+        listener: Option<Listener>,
+    ) -> Result<Box<RawValue>, CallError> {
         let mut events = Events::bounded(MESSAGE_BYTES_MAX);
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
@@ -268,7 +283,12 @@ impl Http {
                     Ok(Message { id: Some(own), error: Some(error), .. }) if own == id => {
                         return Err(error.into_error());
                     }
-                    // Progress, logs, and whatever else a server says meanwhile.
+                    Ok(Message { method: Some(method), params: Some(params), .. })
+                        if method == "notifications/progress" =>
+                    {
+                        listener.iter().for_each(|listener| listener.hear(&params));
+                    }
+                    // Logs, and whatever else a server says meanwhile.
                     _ => {}
                 }
             }
