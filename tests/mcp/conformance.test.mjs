@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { gate } from './lib/delivery.mjs';
 import { startGateway } from './lib/gateway.mjs';
-import { CONFORMANCE, NODE, client, server as fixture } from './lib/installed.mjs';
+import { CONFORMANCE, NODE, RUST, client, server as fixture } from './lib/installed.mjs';
 
 /** The checks that end otherwise through placet, or that placet fails as a client, and why. */
 const EXPECTED = JSON.parse(await readFile(new URL('conformance.json', import.meta.url), 'utf8'));
@@ -22,6 +22,12 @@ for (const revision of ['2025-11-25', '2026-07-28']) {
   test(`a server of ${revision} is the same through placet`, async (t) => {
     const differing = await compared(t, [NODE, fixture('reference.mjs')], revision);
     asExpected(differing, `server of ${revision}`, (check) => check);
+  });
+
+  test(`a server of ${revision} on the Rust SDK is the same through placet`, async (t) => {
+    const differing = await compared(t, [`${RUST}/server`], revision);
+    const other = unexplained(differing, `server of ${revision}`);
+    asExpected(other, `server of ${revision} on the Rust SDK`, (check) => check);
   });
 }
 
