@@ -58,12 +58,13 @@ function row(name) {
 
 /** The client with its version. */
 async function named(name) {
-  const { package: wanted, requirements } = CLIENTS[name];
-  const file = requirements ? `requirements/${requirements}.txt` : 'package.json';
+  const { package: wanted, requirements, crate } = CLIENTS[name];
+  const file = crate ? 'rust/Cargo.toml' : requirements ? `requirements/${requirements}.txt` : 'package.json';
   const pins = await readFile(new URL(file, import.meta.url), 'utf8');
-  const version = requirements
-    ? pins.split('\n').find((line) => line.startsWith(`${wanted}==`))?.split('==')[1]
-    : JSON.parse(pins).devDependencies[wanted];
+  let version;
+  if (crate) version = pins.split(`${wanted} = { version = "=`)[1]?.split('"')[0];
+  else if (requirements) version = pins.split('\n').find((line) => line.startsWith(`${wanted}==`))?.split('==')[1];
+  else version = JSON.parse(pins).devDependencies[wanted];
   if (!version) throw new Error(`${file} has no version of ${wanted}`);
   return `${name} (${version})`;
 }

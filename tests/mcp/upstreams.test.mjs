@@ -49,6 +49,13 @@ const CALLS = {
     ['add', { a: 2, b: 40 }],
     ['slowly', { text: 'in its own time' }],
   ],
+  rust: () => [
+    ['echo', { message: 'a "quoted" \u00e4 \u{1f600} line\nand another' }],
+    ['get-sum', { a: 2, b: 40 }],
+    ['test_multiple_content_types', {}],
+    ['test_audio_content', {}],
+    ['test_error_handling', {}],
+  ],
 };
 
 for (const name of Object.keys(UPSTREAMS)) {

@@ -179,6 +179,7 @@ fn browser(machine: &Machine) -> Result<Note> {
 }
 
 fn tools(machine: &Machine) -> Result<Note> {
+    mcp::rust(machine)?;
     node_tests(machine, mcp::node(machine)?)
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::exec::{Failure, Machine, Result, say};
+use crate::mcp;
 use crate::metadata::{self, Package};
 use crate::spdx::{self, Verdict};
 
@@ -31,16 +32,18 @@ const WATCHED_FOR_DOUBLES: [&str; 12] = [
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub(crate) fn check(machine: &Machine) -> Result<()> {
-    let packages = metadata::everything(machine)?;
+    let mut packages = metadata::everything(machine)?;
+    for double in doubles(&packages) {
+        say(&format!("note: {double}"));
+    }
+    // What only tests run is held against the same list.
+    packages.extend(metadata::beside(machine, mcp::RUST)?);
     let mut findings: Vec<String> =
         packages.iter().filter_map(unfit_licence).chain(packages.iter().filter_map(foreign_source)).collect();
     let yanked = Yanked::read(&packages, &index_caches());
     findings.extend(yanked.taken_back.iter().map(|id| format!("{id}: yanked by its authors; cargo update")));
     findings.extend(browser_licences(machine)?);
 
-    for double in doubles(&packages) {
-        say(&format!("note: {double}"));
-    }
     if yanked.unknown > 0 {
         say(&format!("note: {} packages without a cached index entry: not known if yanked", yanked.unknown));
     }

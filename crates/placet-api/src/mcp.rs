@@ -49,3 +49,52 @@ pub struct ToolDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
+
+/// `POST /admin/v1/mcp/{server}/login`: begins a login.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewLoginRequest {
+    /// Where the operator's browser comes back to, on the operator's own machine: `http://127.0.0.1:PORT/…`.
+    pub redirect: String,
+}
+
+/// What an operator's browser is sent to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewLoginDocument {
+    /// The address.
+    pub address: String,
+    /// What the browser brings back, once.
+    pub state: String,
+    /// Who asks the operator there.
+    pub issuer: String,
+    /// What the token is to be good for.
+    pub scopes: Vec<String>,
+}
+
+/// `PUT /admin/v1/mcp/{server}/login`: finishes a login.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishedLoginRequest {
+    /// The whole address that the browser came back to.
+    pub returned: String,
+}
+
+/// `GET /admin/v1/mcp/logins`: where placet stands with the authorization servers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LoginDocument {
+    /// The server of tools.
+    pub server: String,
+    /// `good`, `none`, `ended`, or `own` where placet's own credentials are enough.
+    pub standing: String,
+    /// Who issues its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// What they are good for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Until when the token is good that is in use now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Whether it is renewed by itself.
+    pub renewable: bool,
+}

@@ -22,6 +22,7 @@ use placet_store::{PAGE_MAX, RequestFilter, Requires, Transition, Write};
 use crate::error::{Attempt, CallError, rejected};
 use crate::intake::Caller;
 use crate::peps::{Enforcer, admits};
+use crate::vault::is_login;
 use crate::{Broker, Seen, attempts, drafts, successor};
 
 /// A claimed grant.
@@ -271,7 +272,11 @@ impl Broker {
     async fn secrets_of(&self, request: &Request) -> Result<BTreeMap<String, Secret>, CallError> {
         let mut secrets = BTreeMap::new();
         for (variable, SecretVersion { name, version }) in &request.action.pins.secrets {
-            let secret = self.0.views.secret(name.clone(), *version).await?;
+            // A login is for the connection to its server, whatever an enforcement point pins.
+            let secret = match is_login(name) {
+                true => None,
+                false => self.0.views.secret(name.clone(), *version).await?,
+            };
             let gone = || format!("The secret {name}@{version} is not stored any more.");
             let secret = secret.ok_or_else(|| CallError::conflict("secret_gone", gone(), request.id))?;
             secrets.insert(variable.clone(), secret);

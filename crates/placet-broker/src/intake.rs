@@ -23,6 +23,7 @@ use crate::error::{Attempt, CallError, rejected};
 use crate::execution::{ClaimedGrant, checked_claim};
 use crate::limits::Capped;
 use crate::peps::Enforcer;
+use crate::vault::is_login;
 use crate::{Broker, Seen, Snapshot, attempts, drafts, successor};
 
 /// An agent or pipeline whose credential was checked just now.
@@ -236,7 +237,8 @@ impl Broker {
         // An enforcement point is told of no secret that its runner.toml does not name.
         let runner_toml = bundle.runner_toml().map(str::to_owned);
         let named = |name: &str| runner_toml.as_deref().is_some_and(|text| text.contains(name));
-        let stored = self.secrets().await?.into_iter().filter(|secret| named(&secret.name));
+        let stored =
+            self.secrets().await?.into_iter().filter(|secret| named(&secret.name) && !is_login(&secret.name));
         let secrets = stored.map(|secret| (secret.name, secret.version)).collect();
         Ok(CommandGuide {
             action: mapped.action,

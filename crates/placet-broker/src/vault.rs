@@ -1,4 +1,7 @@
 //! Secrets that only placet holds: set by an operator, released to an execution that was approved with them.
+//!
+//! A login at a server is one too, under a name that nothing else can have: `oauth.` and the server's. Its tokens are
+//! renewed under one version, as it stays the same login; another login is another version.
 
 use placet_core::action::SecretVersion;
 use placet_core::c14n::Value;
@@ -12,8 +15,15 @@ use crate::{Broker, drafts};
 
 /// How many bytes a secret may have.
 const SECRET_MAX: usize = 64 * 1024;
+/// How the names of logins begin.
+const LOGIN: &str = "oauth.";
 /// A shorter secret could not be found in an output without finding it everywhere.
 const SECRET_MIN: usize = 6;
+
+/// Whether this is the name of a login at a server.
+pub(crate) fn is_login(name: &str) -> bool {
+    name.starts_with(LOGIN)
+}
 
 impl Broker {
     /// Stores a secret's next version.
@@ -31,6 +41,42 @@ impl Broker {
         if !fits {
             return Err(CallError::invalid("bad_name", "write 1 to 64 of a-z 0-9 - _ .", "/name"));
         }
+        if is_login(name) {
+            let message = "names that begin with oauth. are those of logins: use `placet mcp login`";
+            return Err(CallError::invalid("bad_name", message, "/name"));
+        }
+        self.store_secret(operator, name, value).await
+    }
+
+    /// Stores that an operator logged in at a server.
+    pub async fn set_login(
+        &self,
+        operator: &Operator,
+        server: &str,
+        login: Secret,
+    ) -> Result<SecretVersion, CallError> {
+        self.store_secret(operator, &format!("{LOGIN}{server}"), login).await
+    }
+
+    /// Stores a login's renewed tokens, if it is still the newest one.
+    pub async fn renew_login(&self, of: &SecretVersion, login: Secret) -> Result<(), CallError> {
+        if !is_login(&of.name) {
+            return Err(CallError::Internal("only a login is renewed".to_owned()));
+        }
+        let transition = Transition {
+            requires: vec![Requires::SecretVersion(of.name.clone(), of.version)],
+            writes: vec![Write::RenewSecret(of.name.clone(), of.version, login)],
+            entries: Vec::new(),
+        };
+        self.commit_once(transition).await.map(drop)
+    }
+
+    async fn store_secret(
+        &self,
+        operator: &Operator,
+        name: &str,
+        value: Secret,
+    ) -> Result<SecretVersion, CallError> {
         if !(SECRET_MIN..=SECRET_MAX).contains(&value.expose().len()) || value.expose().contains(&0) {
             let message = "a secret has 6 to 65536 bytes, none of them NUL";
             return Err(CallError::invalid("bad_secret", message, "/value"));
@@ -72,8 +118,11 @@ impl Broker {
         Ok(self.0.views.secrets().await?)
     }
 
-    /// The newest version of a secret, for a plan that would use it; none if there is none.
+    /// The newest version of a secret, for a plan that would use it; none if there is none. A login is for its server only.
     pub async fn newest_secret(&self, name: &str) -> Result<Option<SecretVersion>, CallError> {
+        if is_login(name) {
+            return Ok(None);
+        }
         let version = self.version_of(name).await?;
         Ok((version > 0).then(|| SecretVersion { name: name.to_owned(), version }))
     }

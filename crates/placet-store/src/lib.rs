@@ -167,6 +167,8 @@ pub enum Write {
     RevokeToken(TokenId),
     /// A secret's next version: one more than the newest that was ever given, so that `name@version` stays one value.
     Secret(String, u32, Secret),
+    /// What stands under a version of a secret is replaced: a login whose tokens were renewed is the same login.
+    RenewSecret(String, u32, Secret),
     /// Every version of a secret goes.
     RemoveSecret(String),
     /// A bundle's files. Those of a digest that is there already stay.

@@ -15,7 +15,7 @@ use placet_broker::{Broker, CallError, Seen};
 use placet_core::action::{PepKind, Principal, SecretVersion};
 use placet_core::c14n::Value;
 use placet_core::digest::BundleDigest;
-use placet_core::directory::CredentialVersion;
+use placet_core::directory::{CredentialVersion, Operator};
 use placet_core::id::{ExecutionId, RequestId};
 use placet_core::request::Request;
 use placet_core::secret::Secret;
@@ -306,6 +306,19 @@ impl ToolSource for BrokerAuthority {
         versions: Vec<SecretVersion>,
     ) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>> {
         Box::pin(async move { self.broker.server_secrets(versions).await.map_err(refused) })
+    }
+
+    fn set_login(
+        &self,
+        operator: Operator,
+        server: String,
+        login: Secret,
+    ) -> BoxFuture<'_, Result<SecretVersion, AuthorityError>> {
+        Box::pin(async move { self.broker.set_login(&operator, &server, login).await.map_err(refused) })
+    }
+
+    fn renew_login(&self, of: SecretVersion, login: Secret) -> BoxFuture<'_, Result<(), AuthorityError>> {
+        Box::pin(async move { self.broker.renew_login(&of, login).await.map_err(refused) })
     }
 
     fn requests(

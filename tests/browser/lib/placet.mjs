@@ -186,11 +186,15 @@ export class Placet {
     assert.equal(told.status, 200, JSON.stringify(told.body));
   }
 
-  /** Runs a command of the binary as the operator. Returns what it wrote to standard output. */
-  async cli(args, { stdin = '' } = {}) {
+  /**
+   * Runs a command of the binary as the operator. Returns what it wrote to standard output. `said` is told what stands on
+   * standard error so far, whenever there is more.
+   */
+  async cli(args, { stdin = '', said = () => {} } = {}) {
     const child = run(this.#directory, args);
     const written = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (text) => (written[name] += text));
+    child.stderr.on('data', () => said(written.stderr));
     child.stdin.end(stdin);
     const [code] = await once(child, 'close');
     assert.equal(code, 0, `placet ${args.join(' ')} said:\n${written.stdout}${written.stderr}`);

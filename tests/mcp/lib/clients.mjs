@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { BINARY, NODE, PYTHON, PYTHON_OLDER, client } from './installed.mjs';
+import { BINARY, NODE, PYTHON, PYTHON_OLDER, RUST, client } from './installed.mjs';
 
 const sdk = (version) => `@modelcontextprotocol/${version === 1 ? 'sdk' : 'client'}`;
 const node = (file, packaged, more) => ({ command: [NODE, client(file)], package: packaged, ...more });
@@ -23,6 +23,8 @@ export const CLIENTS = {
   'fastmcp with fastmcp-tasks': python('fast.py', 'fastmcp-tasks', { with: ['tasks'] }),
   'openai-agents': python('openai_agents.py', 'openai-agents', { seconds: 5 }),
   'langchain-mcp-adapters': older('langchain.py', 'langchain-mcp-adapters'),
+  rmcp: { command: [`${RUST}/client`], package: 'rmcp', crate: true },
+  'rmcp, auto': { command: [`${RUST}/client`], package: 'rmcp', crate: true, with: ['auto'] },
 };
 
 export class Client {

@@ -4,8 +4,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, text } from './clients.mjs';
 
-const SERVER = 'everything';
-
 /** How a cell of the matrix can end. The last two must not happen. */
 export const OUTCOMES = { same: 'same call', again: 'one more', lost: 'LOST', twice: 'TWICE' };
 
@@ -13,9 +11,10 @@ export const OUTCOMES = { same: 'same call', again: 'one more', lost: 'LOST', tw
  * One agent, one call, a decision `delay` seconds after the request is there. An `impatient` agent repeats itself until
  * somebody has decided, as models do; any other comes back once, afterwards.
  */
-export async function deliver(gateway, { name, place, delay, seconds, impatient = false, opening = (open) => open() }) {
+export async function deliver(gateway, cell) {
+  const { name, place, delay, seconds, server = 'everything', impatient = false, opening = (open) => open() } = cell;
   const token = await gateway.addAgent(`cell-${place}`);
-  const client = new Client(gateway, { name, server: SERVER, token, seconds });
+  const client = new Client(gateway, { name, server, token, seconds });
   try {
     await opening(() => client.open());
     const message = `cell-${place}.`;
@@ -36,8 +35,8 @@ export async function deliver(gateway, { name, place, delay, seconds, impatient 
     }
     await decided;
     const last = first.result ? first : await again(client, first, attempt, waiting.id);
-    const calls = await gateway.calls(SERVER, message);
-    return { name, delay, outcome: outcome(first, last, calls), first, last, calls };
+    const calls = await gateway.calls(server, message);
+    return { name, server, delay, outcome: outcome(first, last, calls), first, last, calls };
   } finally {
     client.close();
   }

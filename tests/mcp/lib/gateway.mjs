@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FIRST_REVIEWER, startPlacet } from '../../browser/lib/placet.mjs';
 import { PYTHON, UPSTREAMS, server } from './installed.mjs';
+import { logIn, loggedIn } from './login.mjs';
 import { Reviewer } from './reviewer.mjs';
 
 const ASKED = 'forbid (principal, action == Action::"mcp.call", resource)\n';
@@ -14,10 +15,10 @@ const BESIDE_TOOLS = 'resources,prompts,completions';
 
 /**
  * Starts placet for the test `t` with these servers, all their tools accepted. `permitted` tools, `server/tool`, are not
- * asked about; 'all' of them may be. `urls` are servers that run already, by name. `home` is the directory that the servers
- * work in, if it is not one of their own.
+ * asked about; 'all' of them may be. `urls` are servers that run already, by name; `oauth` are more words for `placet mcp add`
+ * where they want tokens. `home` is the directory that the servers work in, if it is not one of their own.
  */
-export async function startGateway(t, { servers = [], urls = {}, permitted = [], home: given, env = {} }) {
+export async function startGateway(t, { servers = [], urls = {}, permitted = [], secrets = {}, oauth, home: given, env = {} }) {
   const placet = await startPlacet(t, { env });
   const home = await mkdtemp(join(tmpdir(), 'placet-mcp-'));
   t.after(() => rm(home, { recursive: true, force: true }));
@@ -25,10 +26,14 @@ export async function startGateway(t, { servers = [], urls = {}, permitted = [],
     const tapped = [PYTHON, server('tap.py'), join(home, `${name}.log`), ...UPSTREAMS[name](given ?? home)];
     await placet.cli(['mcp', 'add', name, '--yes', '--', ...tapped]);
   }
+  for (const [name, value] of Object.entries(secrets)) await placet.cli(['secret', 'set', name], { stdin: value });
   for (const [name, url] of Object.entries(urls)) {
-    await placet.cli(['mcp', 'add', name, '--yes', '--pass', BESIDE_TOOLS, '--url', url]);
+    await placet.cli(['mcp', 'add', name, '--yes', '--pass', BESIDE_TOOLS, '--url', url, ...(oauth ?? [])]);
+    if (oauth && !oauth.includes('--unattended')) await logIn(placet, name);
   }
-  for (const name of [...servers, ...Object.keys(urls)]) await placet.cli(['mcp', 'accept', name, '--all', '--yes']);
+  for (const name of [...servers, ...Object.keys(urls)]) {
+    await loggedIn(placet, name, () => placet.cli(['mcp', 'accept', name, '--all', '--yes']));
+  }
   if (permitted === 'all') {
     // A test of the starter wants the guards to be there for a server of this name.
     await placet.changePolicy(...[ASKED, READ].map((guard) => ['ask.cedar', guard, `${guard}when { context.server == "files" }\n`]));
@@ -66,14 +71,19 @@ class Gateway {
     return calls.filter(({ params }) => JSON.stringify(params.arguments).includes(text)).length;
   }
 
+  /** What waits for a person, of this agent's. */
+  async pending(token = this.placet.token) {
+    const answer = await fetch(new URL('/v1/requests?status=pending&limit=200', this.placet.agents), {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    assert.equal(answer.status, 200);
+    return (await answer.json()).requests;
+  }
+
   /** The request of this agent's whose arguments contain this text, as soon as it waits for a person. */
   async waiting(token, text) {
     for (let tries = 0; tries < 600; tries += 1) {
-      const answer = await fetch(new URL('/v1/requests?status=pending&limit=200', this.placet.agents), {
-        headers: { authorization: `Bearer ${token}` },
-      });
-      assert.equal(answer.status, 200);
-      const { requests } = await answer.json();
+      const requests = await this.pending(token);
       const found = requests.find(({ canonical }) => canonical.includes(text));
       if (found) return found;
       await new Promise((resolve) => setTimeout(resolve, 100));

@@ -10,6 +10,9 @@ export const PYTHON = here('../../target/mcp/current/bin/python');
 export const PYTHON_OLDER = here('../../target/mcp/older/bin/python');
 export const NODE = process.execPath;
 
+/** The programs of `rust/`, as `cargo xtask ci --only mcp` builds them. */
+export const RUST = here('../../target/mcp/rust/debug');
+
 export const client = (name) => here(`clients/${name}`);
 export const server = (name) => here(`servers/${name}`);
 const module = (path) => here(`node_modules/@modelcontextprotocol/${path}`);
@@ -23,4 +26,5 @@ export const UPSTREAMS = {
   memory: () => [NODE, module('server-memory/dist/index.js')],
   git: (home) => [PYTHON, '-m', 'mcp_server_git', '--repository', home],
   fast: () => [PYTHON, server('fast.py')],
+  rust: () => [`${RUST}/server`, 'stdio'],
 };

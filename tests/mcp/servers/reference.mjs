@@ -104,6 +104,22 @@ const TOOLS = {
     () => ({ ...content(text('This tool intentionally returns an error for testing')), isError: true }),
   ],
   json_schema_2020_12_tool: [SCHEMA_2020, (args) => content(text(JSON.stringify(args)))],
+  // What the scenarios about tasks call: quick, slow, and wrong in two ways.
+  greet: [object({ name: string }), ({ name }) => content(text(`Hello, ${name}!`))],
+  slow_compute: [
+    object({ seconds: { type: 'number' }, label: string }),
+    async ({ seconds = 0 }) => {
+      await sleep(seconds * 1000);
+      return content(text(`It took ${seconds} s.`));
+    },
+  ],
+  failing_job: [object(), () => ({ ...content(text('The job failed.')), isError: true })],
+  protocol_error_job: [
+    object(),
+    () => {
+      throw Object.assign(new Error('The job broke.'), { code: -32603 });
+    },
+  ],
   test_input_required_result_elicitation: [
     object(),
     (_, { inputs }) => {

@@ -1,6 +1,7 @@
 //! What operators do to people, agents, groups and secrets, and what they cannot do by being somebody else.
 
 use placet_broker::directory::{NewAgent, NewPerson};
+use placet_core::action::SecretVersion;
 use placet_core::directory::{AgentKind, Operator};
 use placet_core::entry::Kind;
 use placet_core::id::PersonId;
@@ -176,12 +177,41 @@ async fn a_secret_that_was_removed_can_be_set_again_under_a_new_number() {
     for (name, value, code) in [
         ("", "hunter22", "bad_name"),
         ("DB", "hunter22", "bad_name"),
+        ("oauth.git", "hunter22", "bad_name"),
         ("db", "short", "bad_secret"),
         ("db", "hun\0ter", "bad_secret"),
     ] {
         let refused = world.broker.set_secret(&world.operator, name, Secret::new(value)).await.unwrap_err();
         assert_eq!(refused.code(), code);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_one_version_however_often_it_is_renewed() {
+    let world = World::new("team").await;
+    let login =
+        async |value: &str| world.broker.set_login(&world.operator, "git", Secret::new(value)).await.unwrap();
+    let stored = async |version: &SecretVersion| {
+        let read = world.broker.server_secrets(vec![version.clone()]).await.unwrap();
+        read.get("oauth.git").map(|(_, secret)| secret.clone())
+    };
+    let first = login("first login").await;
+    let entries = world.store.log().await.unwrap().frontier.size();
+    world.broker.renew_login(&first, Secret::new("renewed tokens")).await.unwrap();
+    assert_eq!(stored(&first).await, Some(Secret::new("renewed tokens")));
+    assert_eq!(world.store.log().await.unwrap().frontier.size(), entries, "nobody did anything");
+    // A newer login, or none any more: what was renewed meanwhile is nobody's.
+    let second = login("second login").await;
+    assert_eq!((first.version, second.version), (1, 2));
+    let late = world.broker.renew_login(&first, Secret::new("too late")).await.unwrap_err();
+    assert_eq!(late.code(), "moved");
+    world.broker.remove_secret(&world.operator, "oauth.git").await.unwrap();
+    assert!(world.broker.renew_login(&second, Secret::new("too late")).await.is_err());
+    // And nothing else is renewed, or gets a login.
+    let db = world.broker.set_secret(&world.operator, "db", Secret::new("hunter22")).await.unwrap();
+    assert!(world.broker.renew_login(&db, Secret::new("hunter33")).await.is_err());
+    login("third login").await;
+    assert_eq!(world.broker.newest_secret("oauth.git").await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ use super::carry::within;
 use super::catalogue::Server;
 use super::gated::{Gated, What, grade, pins, target};
 use super::told::{Told, denied, failure, forgotten, refused_call, unknown_outcome};
-use super::upstream::Freshness;
+use super::upstream::{Freshness, Heard};
 use super::wire::RpcError;
 use crate::authority::{AuthorityError, AuthorityErrorKind, Caller, Intercepted, Shown};
 
@@ -67,7 +67,12 @@ pub(super) enum Settled {
 
 impl Mcp {
     /// Takes a call in, and carries it out if policy permits that at once.
-    pub(super) async fn take(&self, caller: Caller, call: Gated) -> Result<Taken, RpcError> {
+    pub(super) async fn take(
+        &self,
+        caller: Caller,
+        call: Gated,
+        heard: Option<Heard>,
+    ) -> Result<Taken, RpcError> {
         let catalogue = self.catalogue().await?;
         let server = catalogue.server(&call.server);
         let (ready, call, has_schema) = match &call.what {
@@ -102,7 +107,7 @@ impl Mcp {
                 let (mcp, request) = (self.clone(), submitted.shown.id);
                 // Policy permits it without a review: intake and start were one transaction.
                 let executing = claimed.map(|claimed| {
-                    tokio::spawn(async move { Some(mcp.execute(request, claimed, &ready).await) })
+                    tokio::spawn(async move { Some(mcp.execute(request, claimed, &ready, heard).await) })
                 });
                 Ok(Taken::Request(Box::new(Request { shown: submitted.shown, has_schema, executing })))
             }
@@ -126,6 +131,7 @@ impl Mcp {
         caller: Caller,
         request: Request,
         hold: Duration,
+        heard: Option<&Heard>,
     ) -> Result<Settled, RpcError> {
         let until = Instant::now() + hold;
         let left = || until.saturating_duration_since(Instant::now());
@@ -138,7 +144,8 @@ impl Mcp {
             match shown.document.status {
                 Status::Pending | Status::Executing => {}
                 Status::Granted => {
-                    if let Some(told) = self.carry_out_once(caller.clone(), &shown, left()).await {
+                    let heard = heard.cloned();
+                    if let Some(told) = self.carry_out_once(caller.clone(), &shown, left(), heard).await {
                         return Ok(Settled::Told(told));
                     }
                 }

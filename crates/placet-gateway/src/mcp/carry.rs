@@ -19,7 +19,7 @@ use super::Mcp;
 use super::catalogue::{Accepted, Definition, Server};
 use super::gated::{Reviewed, What};
 use super::told::{Told, failure, refused_call};
-use super::upstream::{CallError, Freshness, Session};
+use super::upstream::{CallError, Freshness, Heard, Refusal, Session};
 use crate::authority::{AuthorityError, AuthorityErrorKind, Caller, Claimed, Completion, Shown};
 
 /// How many bytes a result may have to be passed on and kept.
@@ -63,18 +63,30 @@ impl Mcp {
     /// longer.
     ///
     /// In a task of its own: once it was claimed, nothing may be lost because a client hung up.
-    pub(super) async fn carry_out_once(&self, caller: Caller, shown: &Shown, wait: Duration) -> Option<Told> {
+    pub(super) async fn carry_out_once(
+        &self,
+        caller: Caller,
+        shown: &Shown,
+        wait: Duration,
+        heard: Option<Heard>,
+    ) -> Option<Told> {
         let holding = self.0.claims.take(shown.id)?;
         let (mcp, canonical) = (self.clone(), shown.document.canonical.clone());
         let request = shown.id;
         let carrying = tokio::spawn(async move {
             let _holding = holding;
-            mcp.carry_out(caller, request, &canonical).await
+            mcp.carry_out(caller, request, &canonical, heard).await
         });
         within(wait, carrying).await
     }
 
-    async fn carry_out(&self, caller: Caller, request: RequestId, canonical: &str) -> Option<Told> {
+    async fn carry_out(
+        &self,
+        caller: Caller,
+        request: RequestId,
+        canonical: &str,
+        heard: Option<Heard>,
+    ) -> Option<Told> {
         let reviewed = match Reviewed::of(canonical) {
             Ok(reviewed) => reviewed,
             Err(why) => return Some(failure(&format!("NOT EXECUTED. {why}"))),
@@ -86,7 +98,7 @@ impl Mcp {
         };
         let claimed = self.0.parts.authority.claim(caller, request, self.claim_value()).await;
         match claimed {
-            Ok(claimed) => Some(self.execute(request, claimed, &ready).await),
+            Ok(claimed) => Some(self.execute(request, claimed, &ready, heard).await),
             // Another process was faster, or a decision moved: what is stored says which.
             Err(AuthorityError { kind: AuthorityErrorKind::Conflict, code, .. }) if code != "secret_gone" => {
                 None
@@ -153,7 +165,13 @@ impl Mcp {
     }
 
     /// From here on there is an execution, and it gets an outcome whatever happens.
-    pub(super) async fn execute(&self, request: RequestId, claimed: Claimed, ready: &Ready) -> Told {
+    pub(super) async fn execute(
+        &self,
+        request: RequestId,
+        claimed: Claimed,
+        ready: &Ready,
+        heard: Option<Heard>,
+    ) -> Told {
         let session = &ready.session;
         let execution = claimed.execution();
         let began = Instant::now();
@@ -163,7 +181,7 @@ impl Mcp {
                 is_tool = what.is_tool();
                 let left = claimed.lease_until().since(self.0.parts.clock.now());
                 let wait = left.min(self.0.parts.pace.call_max);
-                let asked = session.ask(what.method(), what.params(), ready.tool.as_ref(), wait);
+                let asked = session.ask(what.method(), what.params(), ready.tool.as_ref(), wait, heard);
                 judged(session, asked.await)
             }
             Err(why) => (OutcomeKind::Failed, failure(&format!("NOT EXECUTED. {why}")), why.to_owned()),
@@ -260,11 +278,14 @@ fn judged(session: &Session, answered: Result<Box<RawValue>, CallError>) -> (Out
             failure(&format!("NOT EXECUTED. The server could not be reached: {why}.")),
             format!("not sent: {why}"),
         ),
-        Err(CallError::Refused(why)) => (
-            OutcomeKind::Failed,
-            failure(&format!("The server refused the call: {why}")),
-            format!("refused by the server: {why}"),
-        ),
+        Err(CallError::Refused(Refusal { words, error })) => {
+            let text = format!("The server refused the call: {words}");
+            let told = match error {
+                Some(error) => Told::Refused(text, error),
+                None => failure(&text),
+            };
+            (OutcomeKind::Failed, told, format!("refused by the server: {words}"))
+        }
         Err(CallError::Lost(why)) => {
             let told = format!(
                 "The call was sent, and what came of it is not known ({why}). It is not sent again. Tell a person."

@@ -16,8 +16,10 @@ use std::fmt;
 use placet_core::action::tool_pin;
 use placet_core::c14n::Value;
 use placet_core::digest::{BundleDigest, Sha256Digest};
+use reqwest::Url;
 use serde::Deserialize;
 
+use super::oauth::is_protected;
 use crate::runner::config::RunAs;
 
 /// The directory of a bundle in which all of it stands.
@@ -142,8 +144,42 @@ pub enum Reach {
         url: String,
         /// Secrets of the vault, by the header that carries them, with what stands before it: `Bearer `.
         headers: BTreeMap<String, HeaderSecret>,
+        /// How placet gets the token that it carries there, if it gets one.
+        oauth: Option<Oauth>,
     },
 }
+
+/// How placet gets a server's tokens, as a client of the authorization server that issues them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth {
+    /// As whom.
+    #[serde(default)]
+    pub grant: OauthGrant,
+    /// Which authorization server; the server says which if it is left out.
+    pub issuer: Option<String>,
+    /// What placet is called there; it registers if this is left out. An address is one of a client metadata document.
+    pub client_id: Option<String>,
+    /// The secret of the vault by which it proves that. Needs `issuer`: it is told to nobody else.
+    pub client_secret: Option<String>,
+    /// What the tokens are to be good for; what the server asks for if it is left out.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// On whose word a server's tokens are issued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OauthGrant {
+    /// An operator's, who logs in with `placet mcp login`.
+    #[default]
+    Login,
+    /// placet's own: its client credentials are enough.
+    ClientCredentials,
+}
+
+/// How the names of logins begin in the vault. Nothing else can have such a name.
+const LOGIN: &str = "oauth.";
 
 /// A header that carries a secret.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -161,7 +197,10 @@ impl Reach {
     pub fn secrets(&self) -> Vec<&str> {
         match self {
             Reach::Process { secrets, .. } => secrets.values().map(String::as_str).collect(),
-            Reach::Http { headers, .. } => headers.values().map(|header| header.secret.as_str()).collect(),
+            Reach::Http { headers, oauth, .. } => {
+                let of_client = oauth.as_ref().and_then(|oauth| oauth.client_secret.as_deref());
+                headers.values().map(|header| header.secret.as_str()).chain(of_client).collect()
+            }
         }
     }
 }
@@ -248,6 +287,7 @@ struct Written {
     url: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, HeaderSecret>,
+    oauth: Option<Oauth>,
     #[serde(default)]
     pass: BTreeSet<Pass>,
 }
@@ -302,6 +342,26 @@ impl Catalogue {
 }
 
 impl Server {
+    /// The names of all secrets that a connection to it needs.
+    pub fn secrets(&self) -> Vec<String> {
+        let logs_in = self.oauth().is_some_and(|oauth| oauth.grant == OauthGrant::Login);
+        let login = logs_in.then(|| self.login());
+        self.reach.secrets().into_iter().map(str::to_owned).chain(login).collect()
+    }
+
+    /// How placet gets its tokens, if it gets some.
+    pub fn oauth(&self) -> Option<&Oauth> {
+        match &self.reach {
+            Reach::Http { oauth, .. } => oauth.as_ref(),
+            Reach::Process { .. } => None,
+        }
+    }
+
+    /// Under which name a login at it is kept.
+    pub fn login(&self) -> String {
+        format!("{LOGIN}{}", self.name)
+    }
+
     /// Whether a method of its own is passed on to it.
     pub(super) fn takes(&self, method: &str) -> bool {
         Pass::for_method(method).is_some_and(|pass| self.passes.contains(&pass))
@@ -327,8 +387,8 @@ fn reach(text: &str) -> Result<(Reach, BTreeSet<Pass>), String> {
             if !absolute || command.iter().any(|word| word.contains('\0')) {
                 return Err("command: name a program and its arguments".to_owned());
             }
-            if !written.headers.is_empty() {
-                return Err("headers: a process has none; use environment and secrets".to_owned());
+            if !written.headers.is_empty() || written.oauth.is_some() {
+                return Err("headers, oauth: a process has none; use environment and secrets".to_owned());
             }
             let run_as = crate::runner::config::run_as(written.run_as, written.danger_same_user)
                 .map_err(|error| error.to_string())?;
@@ -354,11 +414,52 @@ fn reach(text: &str) -> Result<(Reach, BTreeSet<Pass>), String> {
                     "a server with a url has neither environment, secrets nor run_as: use headers".to_owned()
                 );
             }
-            Reach::Http { url, headers: written.headers }
+            if let Some(oauth) = &written.oauth {
+                check_oauth(&url, &written.headers, oauth)?;
+            }
+            Reach::Http { url, headers: written.headers, oauth: written.oauth }
         }
         _ => return Err("write either command or url".to_owned()),
     };
+    if let Some(name) = reach.secrets().into_iter().find(|name| name.starts_with(LOGIN)) {
+        return Err(format!("secrets: {name} is a login, which is for its own server: use oauth there"));
+    }
     Ok((reach, passes))
+}
+
+/// Tokens travel encrypted, and a client's secret goes to nobody that only the server named.
+fn check_oauth(url: &str, headers: &BTreeMap<String, HeaderSecret>, oauth: &Oauth) -> Result<(), String> {
+    let parsed = Url::parse(url).map_err(|_| "url: write https://host/path".to_owned())?;
+    if !is_protected(&parsed) {
+        return Err("oauth: a token is sent over https only, but for this machine".to_owned());
+    }
+    if headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) {
+        return Err("oauth: the header Authorization is what carries its token".to_owned());
+    }
+    if let Some(issuer) = &oauth.issuer {
+        let named = Url::parse(issuer).ok().filter(is_protected);
+        if named.is_none_or(|issuer| issuer.query().is_some() || issuer.fragment().is_some()) {
+            return Err(
+                "oauth: issuer: write https://host, as the authorization server calls itself".to_owned()
+            );
+        }
+    }
+    if oauth.client_secret.is_some() && (oauth.issuer.is_none() || oauth.client_id.is_none()) {
+        return Err(
+            "oauth: a client_secret needs client_id and issuer, or the server could send it anywhere"
+                .to_owned(),
+        );
+    }
+    if oauth.grant == OauthGrant::ClientCredentials && oauth.client_secret.is_none() {
+        return Err("oauth: client_credentials needs issuer, client_id and client_secret".to_owned());
+    }
+    let plain = |scope: &String| {
+        !scope.is_empty() && scope.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
+    };
+    match oauth.scopes.iter().all(plain) {
+        true => Ok(()),
+        false => Err("oauth: scopes: write one word each".to_owned()),
+    }
 }
 
 fn tools(
@@ -468,6 +569,30 @@ mod tests {
             ("mcp/files.toml", "url = \"http://user@h/\"", "url"),
             ("mcp/files.toml", "url = \"file:///etc/passwd\"", "url"),
             ("mcp/files.toml", "url = \"https://h/\"\ndanger_same_user = true", "headers"),
+            ("mcp/files.toml", "command = [\"x\"]\ndanger_same_user = true\n[oauth]", "oauth"),
+            ("mcp/files.toml", "url = \"http://h/\"\n[oauth]", "https"),
+            (
+                "mcp/files.toml",
+                "url = \"https://h/\"\n[headers]\nauthorization = { secret = \"x\" }\n[oauth]",
+                "Authorization",
+            ),
+            ("mcp/files.toml", "url = \"https://h/\"\n[oauth]\nissuer = \"http://i/\"", "issuer"),
+            (
+                "mcp/files.toml",
+                "url = \"https://h/\"\n[oauth]\nclient_id = \"a\"\nclient_secret = \"b\"",
+                "issuer",
+            ),
+            (
+                "mcp/files.toml",
+                "url = \"https://h/\"\n[oauth]\ngrant = \"client_credentials\"",
+                "client_secret",
+            ),
+            ("mcp/files.toml", "url = \"https://h/\"\n[oauth]\nscopes = [\"a b\"]", "scopes"),
+            (
+                "mcp/files.toml",
+                "url = \"https://h/\"\n[headers]\nX-Key = { secret = \"oauth.git\" }",
+                "login",
+            ),
             ("mcp/other.tools.jsonl", READ, "no server"),
         ] {
             let error = read(&[(file, text)]).unwrap_err();

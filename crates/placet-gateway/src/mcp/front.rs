@@ -23,11 +23,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use placet_core::c14n::Value;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::catalogue::ServerName;
 use super::patience::{Client, Program};
 use super::ticket::Kind;
+use super::upstream::{REPORTS_MAX, Reported};
 use super::wire::{
     Call, Era, Incoming, META_CAPABILITIES, META_CLIENT_INFO, Mirrored, RpcError, TASKS, answer, read,
     refusal, spoken,
@@ -52,10 +54,16 @@ pub(super) enum Scope {
 /// Answers to come, as the JSON of a result.
 pub(super) type Answering = BoxFuture<'static, Result<String, RpcError>>;
 
-/// What a waiting caller is told meanwhile.
+/// What a waiting caller is told meanwhile: by placet while people decide, by the server while it works.
 struct Progress {
     token: Value,
-    said: i64,
+    /// What was said last. It grows with each message.
+    said: Option<f64>,
+    /// What the server says, and what it said first.
+    reports: mpsc::Receiver<Reported>,
+    first: Option<Reported>,
+    /// How far it was when the server began to say something.
+    base: Option<f64>,
 }
 
 pub(super) async fn post_one(
@@ -111,22 +119,34 @@ async fn post(
         Ok(Incoming::Notification | Incoming::Answer) => return StatusCode::ACCEPTED.into_response(),
         Err(error) => return refuse(None, &error),
     };
-    let (client, version) = match mcp.client(&caller, &call, uri, &headers) {
+    let (mut client, version) = match mcp.client(&caller, &call, uri, &headers) {
         Ok(known) => known,
         Err(error) => return refuse(Some(&call.id), &error),
     };
     let id = call.id.clone();
     let session = mcp.session_of(&client, &call);
-    let progress = call.meta("progressToken").cloned().map(|token| Progress { token, said: 0 });
-    let quick = mcp.0.parts.pace.quick;
-    let mut answering = mcp.answer(client, version, scope, call);
     let streams = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains(EVENTS));
+    let mut progress = call.meta("progressToken").filter(|_| streams).cloned().map(|token| {
+        let (heard, reports) = mpsc::channel(REPORTS_MAX);
+        client.heard = Some(heard);
+        Progress { token, said: None, reports, first: None, base: None }
+    });
+    let quick = mcp.0.parts.pace.quick;
+    let mut answering = mcp.answer(client, version, scope, call);
     let soon = if streams {
-        tokio::time::timeout(quick, &mut answering).await.ok()
+        tokio::select! {
+            biased;
+            // Whoever hears something hears it as it comes.
+            reported = reported(progress.as_mut()) => {
+                progress.iter_mut().for_each(|progress| progress.first = Some(reported.clone()));
+                None
+            }
+            answered = tokio::time::timeout(quick, &mut answering) => answered.ok(),
+        }
     } else {
         Some((&mut answering).await)
     };
@@ -174,6 +194,7 @@ impl Mcp {
             takes_tasks: era == Era::Modern && declares_tasks(call),
             wants_progress: call.meta("progressToken").is_some(),
             hold: hold(uri)?,
+            heard: None,
         };
         Ok((client, version))
     }
@@ -236,6 +257,18 @@ fn refuse(id: Option<&Value>, error: &RpcError) -> Response {
     json(error.status, refusal(id, error))
 }
 
+/// What the server says next, if anybody wants to hear it and it says something.
+async fn reported(progress: Option<&mut Progress>) -> Reported {
+    let Some(progress) = progress else { return std::future::pending().await };
+    if let Some(first) = progress.first.take() {
+        return first;
+    }
+    match progress.reports.recv().await {
+        Some(reported) => reported,
+        None => std::future::pending().await,
+    }
+}
+
 /// Comments until the answer is there.
 fn stream(id: Value, answering: Answering, progress: Option<Progress>, every: Duration) -> Response {
     struct Waiting {
@@ -251,23 +284,26 @@ fn stream(id: Value, answering: Answering, progress: Option<Progress>, every: Du
     let events = futures::stream::unfold(waiting, |mut waiting| async move {
         let mut answering = waiting.answering.take()?;
         let event = tokio::select! {
+            reported = reported(waiting.progress.as_mut()) => {
+                waiting.answering = Some(answering);
+                // Something has to be sent, or the stream would be over.
+                let event = waiting.progress.as_mut().and_then(|progress| progress.of_server(reported));
+                event.unwrap_or_else(|| ": working\n\n".to_owned())
+            }
             answered = &mut answering => {
                 let text = match answered {
                     Ok(result) => answer(&waiting.id, &result),
                     Err(error) => refusal(Some(&waiting.id), &error),
                 };
-                format!("event: message\ndata: {text}\n\n")
+                // What was said before the answer is heard before it.
+                let said = waiting.progress.as_mut().map(Progress::rest).unwrap_or_default();
+                format!("{said}event: message\ndata: {text}\n\n")
             }
             _ = waiting.ticks.tick() => {
-                let seconds = i64::try_from(waiting.began.elapsed().as_secs()).unwrap_or(i64::MAX);
                 waiting.answering = Some(answering);
-                let mut event = ": waiting\n\n".to_owned();
-                // Progress has to grow with each message.
-                if let Some(progress) = waiting.progress.as_mut().filter(|progress| seconds > progress.said) {
-                    progress.said = seconds;
-                    event.push_str(&progress.event());
-                }
-                event
+                let seconds = waiting.began.elapsed().as_secs_f64().floor();
+                let own = waiting.progress.as_mut().and_then(|progress| progress.of_placet(seconds));
+                format!(": waiting\n\n{}", own.unwrap_or_default())
             }
         };
         Some((Ok::<_, Infallible>(Bytes::from(event)), waiting))
@@ -281,14 +317,53 @@ fn stream(id: Value, answering: Answering, progress: Option<Progress>, every: Du
 }
 
 impl Progress {
-    fn event(&self) -> String {
-        let params = Value::object([
-            ("progressToken", self.token.clone()),
-            ("progress", Value::integer(self.said)),
-            ("message", Value::string("waiting for a person to approve this call")),
-        ]);
-        let text = wire::call(None, "notifications/progress", &params.canonical());
-        format!("event: message\ndata: {text}\n\n")
+    /// placet's own, while nobody else says something.
+    fn of_placet(&mut self, seconds: f64) -> Option<String> {
+        if seconds <= 0.0 || self.base.is_some() {
+            return None;
+        }
+        self.event(seconds, None, Some("waiting for a person to approve this call"))
+    }
+
+    /// A server's, which goes on where placet's ended.
+    fn of_server(&mut self, reported: Reported) -> Option<String> {
+        let base = *self.base.get_or_insert(self.said.unwrap_or_default());
+        let total = reported.total.map(|total| base + total);
+        self.event(base + reported.progress, total, reported.message.as_deref())
+    }
+
+    /// What is left to be told of a server.
+    fn rest(&mut self) -> String {
+        let mut said = String::new();
+        while let Some(reported) = self.first.take().or_else(|| self.reports.try_recv().ok()) {
+            said.extend(self.of_server(reported));
+        }
+        said
+    }
+
+    /// Progress has to grow with each message: what does not is left out.
+    fn event(&mut self, progress: f64, total: Option<f64>, message: Option<&str>) -> Option<String> {
+        if !progress.is_finite() || self.said.is_some_and(|said| progress <= said) {
+            return None;
+        }
+        self.said = Some(progress);
+        let mut params = serde_json::json!({ "progress": number(progress) });
+        let members = params.as_object_mut()?;
+        members.extend(total.map(|total| ("total".to_owned(), number(total))));
+        members.extend(message.map(|message| ("message".to_owned(), message.into())));
+        // The token as it was given, whatever number it is.
+        let text = format!("{{\"progressToken\":{},{}", self.token.canonical(), params.to_string().get(1..)?);
+        let text = wire::call(None, "notifications/progress", &text);
+        Some(format!("event: message\ndata: {text}\n\n"))
+    }
+}
+
+/// A whole number without a fraction, as servers write it.
+fn number(value: f64) -> serde_json::Value {
+    #[expect(clippy::cast_possible_truncation, reason = "it was looked at")]
+    match value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+        true => (value as i64).into(),
+        false => value.into(),
     }
 }
 
@@ -296,10 +371,44 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn progress() -> Progress {
+        let (_, reports) = mpsc::channel(1);
+        Progress { token: Value::string("a"), said: None, reports, first: None, base: None }
+    }
+
     #[test]
     fn progress_is_a_notification_for_the_token_as_it_was_given() {
-        let progress = Progress { token: Value::string("a"), said: 3 };
-        assert!(progress.event().contains(r#""params":{"message":"#));
-        assert!(progress.event().contains(r#""progressToken":"a""#));
+        let event = progress().of_placet(3.0).unwrap();
+        assert!(event.contains(r#""params":{"progressToken":"a","#), "{event}");
+        assert!(event.contains(r#""progress":3"#) && event.contains("waiting for a person"), "{event}");
+    }
+
+    #[test]
+    fn progress_grows_whoever_says_it() {
+        let mut progress = progress();
+        let mut said = Vec::new();
+        let mut hear = |event: Option<String>| {
+            let event = event.unwrap_or_default();
+            let number = |name: &str| {
+                let rest = event.split(&format!("\"{name}\":")).nth(1)?;
+                rest.split([',', '}']).next()?.parse::<f64>().ok()
+            };
+            said.push((number("progress"), number("total")));
+        };
+        let reported = |progress, total| Reported { progress, total, message: None };
+        hear(progress.of_placet(0.0));
+        hear(progress.of_placet(10.0));
+        hear(progress.of_placet(10.0));
+        hear(progress.of_server(reported(0.0, Some(1.0))));
+        hear(progress.of_server(reported(0.5, Some(1.0))));
+        hear(progress.of_server(reported(0.25, Some(1.0))));
+        hear(progress.of_server(reported(f64::NAN, None)));
+        hear(progress.of_placet(20.0));
+        hear(progress.of_server(reported(1.0, Some(1.0))));
+        let ten = (Some(10.0), None);
+        let none = (None, None);
+        let expected =
+            [none, ten, none, none, (Some(10.5), Some(11.0)), none, none, none, (Some(11.0), Some(11.0))];
+        assert_eq!(said, expected);
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn grade(reach: &Reach) -> Grade {
             Identity::resolve(run_as).map_or(Grade::Advisory, |identity| identity.grade())
         }
         // Whoever knows the address of a server that wants no credential can call it.
-        Reach::Http { headers, .. } if headers.is_empty() => Grade::Advisory,
+        Reach::Http { headers, oauth: None, .. } if headers.is_empty() => Grade::Advisory,
         Reach::Http { .. } => Grade::Enforced,
     }
 }

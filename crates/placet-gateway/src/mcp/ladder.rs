@@ -70,7 +70,7 @@ impl Mcp {
     pub(super) async fn ask(&self, client: &Client, call: Gated) -> Result<Told, RpcError> {
         let fingerprint = call.fingerprint().to_string();
         let (is_tool, can_come_again) = (call.what.is_tool(), call.what.can_come_again());
-        let request = match self.take(caller(client), call).await? {
+        let request = match self.take(caller(client), call, client.heard.clone()).await? {
             Taken::Told(told) => return Ok(told),
             Taken::Request(request) => *request,
         };
@@ -100,7 +100,7 @@ impl Mcp {
 
     /// A tool is called as a task of the older kind: whatever comes of it, the answer is the task.
     pub(super) async fn call_tool_as_task(&self, client: &Client, call: Gated) -> Result<Told, RpcError> {
-        match self.take(caller(client), call).await? {
+        match self.take(caller(client), call, client.heard.clone()).await? {
             // It became no request, so there is nothing that could be asked for later.
             Taken::Told(told) => Ok(told),
             Taken::Request(request) => Ok(self.task_for(client, &request.shown)),
@@ -161,7 +161,7 @@ impl Mcp {
     /// Waits while the client does, and learns from it.
     async fn held(&self, client: &Client, request: Request, patience: Patience) -> Result<Settled, RpcError> {
         let attending = self.0.profiles.attend(client);
-        let settled = self.settle(caller(client), request, patience.hold).await;
+        let settled = self.settle(caller(client), request, patience.hold, client.heard.as_ref()).await;
         attending.stayed();
         settled
     }

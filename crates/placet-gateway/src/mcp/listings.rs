@@ -231,11 +231,11 @@ async fn read(session: &Session, listed: Listed) -> Arc<Vec<Item>> {
 }
 
 async fn items_of(session: &Session, listed: Listed) -> Result<Vec<Item>, CallError> {
-    let unlike = |what: &str| CallError::Refused(format!("its list {what}"));
+    let unlike = |what: &str| CallError::Refused(format!("its list {what}").into());
     let (mut items, mut cursor, mut bytes) = (Vec::new(), None, 0);
     for _ in 0..PAGES_MAX {
         let params = Value::object(cursor.take().map(|cursor| ("cursor", Value::String(cursor))));
-        let page = session.ask(listed.method(), params, None, SETUP_MAX).await?;
+        let page = session.ask(listed.method(), params, None, SETUP_MAX, None).await?;
         bytes += page.get().len();
         if bytes > BYTES_MAX {
             return Err(unlike("has more than 4 MiB"));

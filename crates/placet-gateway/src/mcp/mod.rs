@@ -19,7 +19,9 @@ mod front;
 mod gated;
 mod ladder;
 mod listings;
+mod logins;
 mod methods;
+mod oauth;
 mod operators;
 mod patience;
 #[cfg(feature = "test-support")]
@@ -45,7 +47,7 @@ use futures::future::BoxFuture;
 use placet_api::{BODY_BYTES_MAX, JSON};
 use placet_core::action::{Principal, SecretVersion};
 use placet_core::c14n::Value;
-use placet_core::directory::CredentialVersion;
+use placet_core::directory::{CredentialVersion, Operator};
 use placet_core::entropy::Entropy;
 use placet_core::id::RequestId;
 use placet_core::secret::Secret;
@@ -82,6 +84,17 @@ pub trait ToolSource: Send + Sync {
         &self,
         versions: Vec<SecretVersion>,
     ) -> BoxFuture<'_, Result<ServerSecrets, AuthorityError>>;
+
+    /// Keeps that an operator logged in at a server.
+    fn set_login(
+        &self,
+        operator: Operator,
+        server: String,
+        login: Secret,
+    ) -> BoxFuture<'_, Result<SecretVersion, AuthorityError>>;
+
+    /// Keeps what was renewed of a login, if it is still the newest one there.
+    fn renew_login(&self, of: SecretVersion, login: Secret) -> BoxFuture<'_, Result<(), AuthorityError>>;
 
     /// The principal's own requests, newest first, that are older than `before`.
     fn requests(
@@ -154,6 +167,7 @@ struct Inner {
     schemas: schema::Schemas,
     profiles: patience::Profiles,
     tickets: ticket::Tickets,
+    logins: oauth::Logins,
 }
 
 impl Mcp {
@@ -166,6 +180,7 @@ impl Mcp {
             claims: carry::Claims::default(),
             schemas: schema::Schemas::default(),
             profiles: patience::Profiles::default(),
+            logins: oauth::Logins::default(),
         }))
     }
 
@@ -181,7 +196,11 @@ impl Mcp {
 
     /// Its routes for operators, to be mounted behind the admin socket's authentication.
     pub fn operators_router(&self) -> Router {
-        Router::new().route("/admin/v1/mcp", get(operators::servers)).with_state(self.clone())
+        Router::new()
+            .route("/admin/v1/mcp", get(operators::servers))
+            .route("/admin/v1/mcp/logins", get(logins::standing))
+            .route("/admin/v1/mcp/{server}/login", post(logins::begin).put(logins::finish))
+            .with_state(self.clone())
     }
 
     /// Ends the connections to all servers.
@@ -230,13 +249,18 @@ impl Mcp {
     }
 
     async fn session(&self, server: &Server) -> Result<Arc<Session>, Unreached> {
-        let names: Vec<String> = server.reach.secrets().into_iter().map(str::to_owned).collect();
-        let source = &self.0.parts.source;
-        let versions = match names.is_empty() {
-            true => Vec::new(),
-            false => source.secret_versions(names).await.map_err(|error| error.message)?,
-        };
-        self.0.upstreams.session(server, versions, source.as_ref()).await
+        let versions = self.secret_versions(server).await.map_err(|error| error.message)?;
+        let Parts { source, clock, .. } = &self.0.parts;
+        self.0.upstreams.session(server, versions, source, clock).await
+    }
+
+    /// The newest versions of what a connection to a server needs.
+    async fn secret_versions(&self, server: &Server) -> Result<Vec<SecretVersion>, AuthorityError> {
+        let names = server.secrets();
+        match names.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.0.parts.source.secret_versions(names).await,
+        }
     }
 }
 

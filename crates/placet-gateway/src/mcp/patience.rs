@@ -18,6 +18,7 @@ use placet_core::action::Principal;
 use placet_core::directory::CredentialVersion;
 use tokio::time::Instant;
 
+use super::upstream::Heard;
 use super::wire::Era;
 
 /// A client that was never seen to bring a state back is tried early, while most still wait.
@@ -36,7 +37,7 @@ const LEFT_MIN: Duration = Duration::from_secs(1);
 const PROFILES_MAX: usize = 10_000;
 
 /// Who calls, as far as the wire tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     /// Proven by the door.
     pub(super) principal: Principal,
@@ -52,6 +53,8 @@ pub(super) struct Client {
     pub(super) wants_progress: bool,
     /// How long whoever configured it says that it waits.
     pub(super) hold: Option<Duration>,
+    /// Where it hears how far its call is.
+    pub(super) heard: Option<Heard>,
 }
 
 /// A client's name and version: a hint, and no more.
@@ -237,6 +240,7 @@ mod tests {
             takes_tasks: false,
             wants_progress: true,
             hold: None,
+            heard: None,
         }
     }
 

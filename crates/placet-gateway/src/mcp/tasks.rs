@@ -148,7 +148,7 @@ impl Mcp {
         if shown.document.status == Status::Granted {
             // A quick tool has answered before the client would have to ask again.
             let wait = self.0.parts.pace.quick / 2;
-            let told = self.carry_out_once(caller(client), &shown, wait).await;
+            let told = self.carry_out_once(caller(client), &shown, wait, client.heard.clone()).await;
             shown = self.own_task(client, call).await?;
             // What keeps it from being carried out may pass; until then the client is told.
             let told = told.filter(|_| shown.document.status == Status::Granted);
@@ -168,7 +168,7 @@ impl Mcp {
         let shown = self.own_task(client, call).await?;
         let related = Value::object([("taskId", Value::string(shown.document.id.clone()))]);
         let request = Request::found(shown, false);
-        match self.settle(caller(client), request, OPEN_MAX).await? {
+        match self.settle(caller(client), request, OPEN_MAX, client.heard.as_ref()).await? {
             Settled::Told(told) => Ok(with_meta(&told.into_tool_result(), META_RELATED, &related)),
             Settled::Open(_) => Err(RpcError::internal("there is no result yet; ask for it again")),
         }

@@ -5,6 +5,7 @@ use placet_core::c14n::Value;
 use placet_core::text::visible;
 
 use super::gated::Reviewed;
+use super::upstream::ServerError;
 use super::wire::RpcError;
 use crate::authority::{AuthorityError, AuthorityErrorKind};
 
@@ -20,6 +21,8 @@ pub(super) enum Told {
     Result(String),
     /// Words of ours.
     Words(Words),
+    /// A server's no, in words, and as it wrote it.
+    Refused(String, ServerError),
 }
 
 /// Words of ours, and what they are about.
@@ -37,6 +40,7 @@ impl Told {
         match self {
             Told::Result(_) => None,
             Told::Words(words) => Some(&words.text),
+            Told::Refused(text, _) => Some(text),
         }
     }
 
@@ -46,6 +50,7 @@ impl Told {
         let Words { text, is_error, about } = match self {
             Told::Result(json) => return json,
             Told::Words(words) => words,
+            Told::Refused(text, _) => Words { text, is_error: true, about: None },
         };
         let block = Value::object([("type", Value::string("text")), ("text", Value::String(text))]);
         let mut members = vec![("content", Value::Array(vec![block])), ("isError", Value::Bool(is_error))];
@@ -58,6 +63,9 @@ impl Told {
         match self {
             Told::Result(json) => Ok(json),
             Told::Words(Words { text, about, .. }) => Err(RpcError::words(text, about)),
+            Told::Refused(_, ServerError { code, message, data }) => {
+                Err(RpcError::of_server(code, message, data))
+            }
         }
     }
 }

@@ -120,6 +120,11 @@ impl RpcError {
         RpcError { data, ..Self::new(-31000, StatusCode::OK, text) }
     }
 
+    /// A server's own no.
+    pub(super) fn of_server(code: i64, message: String, data: Option<Value>) -> Self {
+        RpcError { data, ..Self::new(code, StatusCode::OK, message) }
+    }
+
     /// The session that a call names is none of its caller's.
     pub(super) fn no_such_session() -> Self {
         let message = "there is no such session here: begin again with initialize";

@@ -303,8 +303,15 @@ pub(super) async fn secrets_count_up_and_never_come_back(bench: Bench) {
     assert_eq!(store.secret(name(), 1).await.unwrap(), Some(Secret::new("one")));
     assert_eq!(store.secret(name(), 2).await.unwrap(), Some(Secret::new("two")));
     assert_eq!(store.secret(name(), 3).await.unwrap(), None);
+    // What is renewed stays the version that it is.
+    let renew = |version, value: &str| writes([Write::RenewSecret(name(), version, Secret::new(value))]);
+    bench.commit(renew(2, "new")).await;
+    bench.stale(renew(3, "none"), "secret").await;
+    assert_eq!(store.secret(name(), 2).await.unwrap(), Some(Secret::new("new")));
+    assert_eq!(store.secret_version(name()).await.unwrap(), 2);
 
     bench.write([Write::RemoveSecret(name())]).await;
+    bench.stale(renew(2, "late"), "secret").await;
     assert!(store.secrets().await.unwrap().is_empty());
     assert_eq!(store.secret(name(), 2).await.unwrap(), None);
     bench.stale(writes([Write::RemoveSecret(name())]), "secret").await;

@@ -58,6 +58,7 @@ pub(super) enum Row {
     Token { token: PersonToken, sealed: Vec<u8> },
     RemoveSecret(String),
     Secret { name: String, version: u32, sealed: Vec<u8> },
+    RenewSecret { name: String, version: u32, sealed: Vec<u8> },
     Request(Box<RequestRow>),
     Key { mac: MacBytes, request: RequestId, at: Timestamp, sealed: Vec<u8> },
     Card { mac: MacBytes, request: RequestId, sealed: Vec<u8> },
@@ -293,6 +294,11 @@ impl Preparing<'_> {
                 let sealed = sealer.seal_bytes(Subject::Secrets, now, &place, value.expose())?;
                 Row::Secret { name, version, sealed }
             }
+            Write::RenewSecret(name, version, value) => {
+                let place = Place::secret(&name, version);
+                let sealed = sealer.seal_bytes(Subject::Secrets, now, &place, value.expose())?;
+                Row::RenewSecret { name, version, sealed }
+            }
             Write::RemoveSecret(name) => Row::RemoveSecret(name),
             Write::Bundle(digest, files) => Row::Bundle { digest, files },
             Write::ActivateBundle(digest) => Row::ActivateBundle(digest),
@@ -360,12 +366,13 @@ impl Row {
             Row::Token { .. } => 12,
             Row::RemoveSecret(_) => 13,
             Row::Secret { .. } => 14,
-            Row::Request(_) => 15,
-            Row::Key { .. } => 16,
-            Row::Card { .. } => 17,
-            Row::Recording { .. } => 18,
-            Row::ForgetDeliveries => 19,
-            Row::Delivery { .. } => 20,
+            Row::RenewSecret { .. } => 15,
+            Row::Request(_) => 16,
+            Row::Key { .. } => 17,
+            Row::Card { .. } => 18,
+            Row::Recording { .. } => 19,
+            Row::ForgetDeliveries => 20,
+            Row::Delivery { .. } => 21,
         }
     }
 

@@ -65,6 +65,10 @@ pub(super) fn write(db: &Connection, row: &Row, now: Timestamp) -> Result<(), Fa
         Row::Invitation { .. } | Row::Session { .. } | Row::Token { .. } => write_access(db, row, now),
         Row::EndSession(_) | Row::EndAccess(..) | Row::RevokeToken(_) => ended::write(db, row, now),
         Row::Secret { name, version, sealed } => write_secret(db, name, *version, sealed, now),
+        Row::RenewSecret { name, version, sealed } => {
+            let sql = "UPDATE secret_version SET sealed = ?3 WHERE name = ?1 AND version = ?2";
+            one(execute(db, sql, params![name, version, sealed])?, "secret")
+        }
         Row::RemoveSecret(name) => {
             let sql = "UPDATE secret SET live = 0 WHERE name = ?1 AND live = 1";
             one(execute(db, sql, params![name])?, "secret")?;

@@ -12,10 +12,11 @@ pub(crate) enum Mcp {
 Examples:
   placet mcp add files --run-as mcp-files -- npx -y @modelcontextprotocol/server-filesystem /srv/data
   placet mcp add git --url https://git.example/mcp --header 'Authorization=Bearer git-token'
+  placet mcp add docs --url https://docs.example/mcp --oauth && placet mcp login docs
   placet mcp add shop --secret DATABASE_URL=shop-url --run-as mcp-shop -- /usr/bin/shop-mcp
 
-In --secret and --header, the last word is a secret's name, stored with `placet secret set`.")]
-    Add(NewServer),
+In --secret, --header and --client-secret-from, the last word is a secret's name, stored with `placet secret set`.")]
+    Add(Box<NewServer>),
     /// List the servers and their tools, each held against what its server offers right now
     Ls,
     /// Show the tools of a server: what models would read, and what has changed since it was accepted
@@ -38,6 +39,10 @@ In --secret and --header, the last word is a secret's name, stored with `placet 
         #[command(flatten)]
         change: Change,
     },
+    /// Log in at a server that wants OAuth, in a browser
+    ///
+    /// The tokens stay in placet's vault; agents never get them. Log in again when `placet mcp ls` says so.
+    Login(Login),
     /// Take a server and its tools out of the policy
     Rm {
         /// The server
@@ -66,6 +71,42 @@ In --secret and --header, the last word is a secret's name, stored with `placet 
     },
 }
 
+/// A login.
+#[derive(Args, Debug)]
+pub(crate) struct Login {
+    /// The server
+    pub(crate) server: String,
+    /// The browser is on another machine: paste the address that it ends up at on standard input
+    #[arg(long)]
+    pub(crate) paste: bool,
+    /// The port of this machine that the browser comes back to, for authorization servers that know it; any if left out
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+}
+
+/// How placet gets tokens for a server.
+#[derive(Args, Debug)]
+pub(crate) struct NewOauth {
+    /// It wants tokens of an authorization server; log in afterwards with `placet mcp login`
+    #[arg(long, requires = "url")]
+    pub(crate) oauth: bool,
+    /// Which authorization server; the server says which if left out
+    #[arg(long, value_name = "URL", requires = "oauth")]
+    pub(crate) issuer: Option<String>,
+    /// What placet is called there: a registered id, or the address of a client metadata document
+    #[arg(long, value_name = "ID", requires = "oauth")]
+    pub(crate) client_id: Option<String>,
+    /// The secret of the vault by which placet proves that
+    #[arg(long, value_name = "SECRET", requires_all = ["client_id", "issuer"])]
+    pub(crate) client_secret_from: Option<String>,
+    /// What the tokens are to be good for; what the server asks for if left out
+    #[arg(long = "scope", value_name = "SCOPE", requires = "oauth")]
+    pub(crate) scopes: Vec<String>,
+    /// Nobody logs in: placet's own client credentials are enough
+    #[arg(long, requires = "client_secret_from")]
+    pub(crate) unattended: bool,
+}
+
 /// How long a client waits.
 #[derive(Args, Debug, Clone, Copy)]
 pub(crate) struct Hold {
@@ -92,6 +133,8 @@ pub(crate) struct NewServer {
     /// A header with a secret of the vault, NAME=[PREFIX ]SECRET
     #[arg(long = "header", value_name = "NAME=SECRET", requires = "url")]
     pub(crate) headers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) oauth: NewOauth,
     /// A variable of its environment, NAME=VALUE
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub(crate) environment: Vec<String>,

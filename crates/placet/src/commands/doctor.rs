@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 use placet_api::admin::{AgentDocument, PersonDocument, PolicyDocument, SecretDocument, StatusDocument};
+use placet_api::mcp::LoginDocument;
 use placet_core::action::Grade;
 use placet_core::time::{Clock as _, Timestamp};
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
@@ -383,6 +384,10 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
         checks.warn("policy", warning.clone(), "Add people to the group, or ask for fewer.");
     }
     reviewers(&bundle, &people, &agents, checks);
+    match admin.get::<Vec<LoginDocument>>(&["mcp", "logins"]).await {
+        Ok(known) => logins(&known, checks),
+        Err(failure) => checks.fail("mcp", failure.message, "`placet mcp ls` says more."),
+    }
     match RunnerConfig::parse(bundle.runner_toml().unwrap_or_default()) {
         Ok(runner) => {
             let run_as = config.run_as.as_ref().unwrap_or(&runner.run_as);
@@ -406,6 +411,21 @@ async fn policy(config: &Config, admin: &Admin, checks: &mut Checks) -> Result<(
         }
     }
     Ok(())
+}
+
+/// For each server that somebody has to log in at: is somebody?
+fn logins(logins: &[LoginDocument], checks: &mut Checks) {
+    for login in logins {
+        let name = format!("login {}", login.server);
+        let again = || format!("placet mcp login {}", login.server);
+        match login.standing.as_str() {
+            "good" | "own" => checks.ok(&name, "placet has, or gets, a token for it"),
+            "none" => {
+                checks.fail(&name, "nobody has logged in there, so its tools cannot be called", again())
+            }
+            _ => checks.fail(&name, "the login there has ended, so its tools cannot be called", again()),
+        }
+    }
 }
 
 /// For each role: is there somebody, who is not the sponsor of whoever asks?

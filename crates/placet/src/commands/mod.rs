@@ -10,6 +10,7 @@ mod follow;
 mod groups;
 mod inputs;
 mod interrupt;
+mod login;
 mod people;
 mod peps;
 mod policy;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::policy::activate_directory;
 use super::{block_on, on_socket};
 use crate::admin::Admin;
-use crate::cli::tools::{Change, Client, Hold, Mcp, NewServer, Passed};
+use crate::cli::tools::{Change, Client, Hold, Mcp, NewOauth, NewServer, Passed};
 use crate::config::{self, ConfigArgs};
 use crate::credentials;
 use crate::exit::{Exit, Failure};
@@ -22,7 +22,7 @@ use crate::output::{Output, plain};
 /// Does it.
 pub(crate) fn run(command: Mcp, config: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
     match command {
-        Mcp::Add(server) => add(server, config, output),
+        Mcp::Add(server) => add(*server, config, output),
         Mcp::Ls => on_socket(config, async |admin| list(&admin, output).await),
         Mcp::Show { server, tool } => {
             on_socket(config, async |admin| show(&server, tool.as_deref(), &admin, output).await)
@@ -31,6 +31,7 @@ pub(crate) fn run(command: Mcp, config: &ConfigArgs, output: Output) -> Result<E
             let wanted = if all { Wanted::All } else { Wanted::These(tools.into_iter().collect()) };
             accept(&server, &wanted, &change, config, output)
         }
+        Mcp::Login(login) => on_socket(config, async |admin| super::login::run(login, &admin, output).await),
         Mcp::Rm { server, change } => remove(&server, &change, config, output),
         Mcp::Config { client, server, hold } => client_config(client, server.as_deref(), hold, output),
         Mcp::Stdio { server, hold } => block_on(super::stdio::serve(server, hold)),
@@ -61,6 +62,34 @@ struct Written {
     secrets: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Header>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oauth: Option<Oauth>,
+}
+
+#[derive(Serialize)]
+struct Oauth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
+}
+
+impl Oauth {
+    fn of(new: NewOauth) -> Option<Self> {
+        new.oauth.then(|| Oauth {
+            grant: new.unattended.then_some("client_credentials"),
+            issuer: new.issuer,
+            client_id: new.client_id,
+            client_secret: new.client_secret_from,
+            scopes: new.scopes,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -73,6 +102,7 @@ struct Header {
 fn add(new: NewServer, config: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
     let name = server_name(&new.name)?;
     let same_user = new.url.is_none() && new.run_as.is_none();
+    let logs_in = new.oauth.oauth && !new.oauth.unattended;
     let header = |value: &str| match value.rsplit_once(' ') {
         Some((prefix, secret)) => Header { secret: secret.to_owned(), prefix: format!("{prefix} ") },
         None => Header { secret: value.to_owned(), prefix: String::new() },
@@ -89,6 +119,7 @@ fn add(new: NewServer, config: &ConfigArgs, output: Output) -> Result<Exit, Fail
             .into_iter()
             .map(|(name, value)| (name, header(&value)))
             .collect(),
+        oauth: Oauth::of(new.oauth),
     };
     let text = toml::to_string(&written).map_err(|error| Failure::of(Exit::Bug, &error))?;
     let directory = policy_directory(&new.change, config)?;
@@ -107,6 +138,9 @@ fn add(new: NewServer, config: &ConfigArgs, output: Output) -> Result<Exit, Fail
     }
     let exit = activate_directory(&directory, new.change.yes, config, output)?;
     if exit == Exit::Done && !output.is_json() {
+        if logs_in {
+            output.say(&format!("Log in there with `placet mcp login {name}`."));
+        }
         output.say(&format!("Look at its tools with `placet mcp show {name}`; accept some with `placet mcp accept {name} TOOL…`."));
     }
     Ok(exit)

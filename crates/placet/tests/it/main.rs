@@ -28,6 +28,7 @@ mod foreign;
 mod gateway;
 mod hostile;
 mod http;
+mod oauth;
 mod operators;
 mod policy;
 mod privacy;

@@ -211,6 +211,23 @@ fn what_carries_something_to_a_server_waits_for_a_person() {
     let denied =
         call(&bench, "/mcp", "prompts/get", json!({"name": "fixture__greet", "arguments": {"who": "Eve"}}));
     assert!(denied["error"]["message"].as_str().unwrap().contains("A person denied it"), "{denied}");
+    // A server's own no is the server's own, for programs too.
+    let missing = json!({"uri": "note:///none"});
+    let id = waits(&call(&bench, "/mcp/fixture", "resources/read", missing.clone()));
+    session.approve(&id);
+    let refused = call(&bench, "/mcp/fixture", "resources/read", missing);
+    let error = json!({"code": -32002, "message": "there is no such note", "data": {"uri": "note:///none"}});
+    assert_eq!(refused["error"], error);
+    // But for what it must not tell.
+    let telling = json!({"uri": "note:///none/secret"});
+    let id = waits(&call(&bench, "/mcp/fixture", "resources/read", telling.clone()));
+    session.approve(&id);
+    let withheld = call(&bench, "/mcp/fixture", "resources/read", telling);
+    assert!(withheld["error"]["message"].as_str().unwrap().contains("withheld"), "{withheld}");
+    assert!(
+        !withheld.to_string().contains("battery") && withheld["error"].get("data").is_none(),
+        "{withheld}"
+    );
     // A secret does not leave, and why stands where the result would.
     let secret = json!({"uri": "note:///secret"});
     session.approve(&waits(&call(&bench, "/mcp/fixture", "resources/read", secret.clone())));
@@ -218,7 +235,7 @@ fn what_carries_something_to_a_server_waits_for_a_person() {
         let withheld = call(&bench, "/mcp/fixture", "resources/read", secret.clone());
         assert!(withheld["error"]["message"].as_str().unwrap().contains("withheld"), "{withheld}");
     }
-    assert_eq!(bench.calls().len(), 4);
+    assert_eq!(bench.calls().len(), 6);
 }
 
 #[test]

@@ -57,6 +57,10 @@ class Refused(Exception):
     """What is answered with an error."""
 
 
+class Missing(Exception):
+    """What is not there, with data for programs."""
+
+
 def mutter(words):
     """Says it where it is no message: on standard error, and as a line that is JSON and none of the protocol's."""
     words = os.environ.get("SHOP_PASSWORD", "") + " " + words
@@ -86,6 +90,11 @@ def call(id, params):
         return text(json.dumps(answer["error"]["code"]))
     if told("slow"):
         time.sleep(float(told("slow")))
+    token = params.get("_meta", {}).get("progressToken")
+    for progress, words in ((0, "began"), (0.5, os.environ["SHOP_PASSWORD"]), (1, "done")) if told("progress") else ():
+        params = {"progressToken": token, "progress": progress, "total": 1, "message": words}
+        say({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+        say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {**params, "progressToken": "another"}})
     return text(json.dumps(arguments))
 
 
@@ -113,6 +122,8 @@ def beside_tools(method, params):
         return {"prompts": [{"name": "greet", "arguments": [{"name": "who"}]}]}
     note(method, params)
     if method == "resources/read":
+        if params["uri"].startswith("note:///none"):
+            raise Missing(os.environ["SHOP_PASSWORD"] if "secret" in params["uri"] else params["uri"])
         if params["uri"] == "note:///secret":
             return {"contents": [{"uri": params["uri"], "text": os.environ["SHOP_PASSWORD"]}]}
         return {"contents": [{"uri": params["uri"], "text": "read", "x-vendor": 1.0}]}
@@ -150,9 +161,16 @@ def main():
             except Refused as refusal:
                 words = os.environ["SHOP_PASSWORD"] if str(refusal) == "secret" else str(refusal)
                 say({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "not with " + words}})
-        elif id is not None and (beside := beside_tools(method, message.get("params", {}))) is not None:
-            say({"jsonrpc": "2.0", "id": id, "result": beside})
         elif id is not None:
+            try:
+                beside = beside_tools(method, message.get("params", {}))
+            except Missing as missing:
+                error = {"code": -32002, "message": "there is no such note", "data": {"uri": str(missing)}}
+                say({"jsonrpc": "2.0", "id": id, "error": error})
+                continue
+            if beside is not None:
+                say({"jsonrpc": "2.0", "id": id, "result": beside})
+                continue
             say({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}})
 
 

@@ -179,6 +179,7 @@ fn a_call_waits_for_a_person_and_is_carried_out_once_with_the_reviewed_bytes() {
 #[test]
 fn an_approval_while_the_call_is_held_gives_the_result_in_the_same_call() {
     let bench = Bench::holding("20s");
+    bench.tell("progress", "yes");
     let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"},"_meta":{"progressToken":"p"}}}"#;
     std::thread::scope(|scope| {
         let placet = &bench.placet;
@@ -204,6 +205,18 @@ fn an_approval_while_the_call_is_held_gives_the_result_in_the_same_call() {
         let events = held.join().unwrap();
         assert!(events.starts_with(": waiting\n\n"), "{events}");
         assert!(events.contains(r#"{\"text\": \"x\"}"#), "{events}");
+        // How far the call is, as its server says, but for what it must not say and what is about another call.
+        let said: Vec<Value> = events
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .filter(|message: &Value| message["method"] == "notifications/progress")
+            .map(|message: Value| message["params"].clone())
+            .filter(|params| params.get("total").is_some())
+            .collect();
+        let words: Vec<&Value> = said.iter().map(|params| &params["message"]).collect();
+        assert_eq!(words, ["began", "done"], "{events}");
+        assert!(said.iter().all(|params| params["progressToken"] == "p"), "{events}");
+        assert!(said[0]["progress"].as_f64() < said[1]["progress"].as_f64(), "{events}");
     });
     assert_eq!(bench.calls().len(), 1);
 }

@@ -5,20 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use placet_core::c14n::Value;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use placet_core::secret::Secret;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::stdio::Refusal;
-use super::{CallError, MESSAGE_BYTES_MAX};
+use super::stdio::WrittenError;
+use super::{CallError, Listener, MESSAGE_BYTES_MAX};
 use crate::mcp::catalogue::Definition;
 use crate::mcp::events::Events;
+use crate::mcp::oauth::Credential;
 use crate::mcp::wire::{self, LEGACY, MODERN};
 
 const SESSION: &str = "mcp-session-id";
@@ -33,6 +35,8 @@ pub(super) struct Http {
     /// Which of the older revisions it speaks, if it speaks one.
     version: &'static str,
     gone: AtomicBool,
+    /// Where the token for each call comes from.
+    credential: Option<Arc<Credential>>,
 }
 
 #[derive(Deserialize)]
@@ -40,13 +44,21 @@ struct Message {
     #[serde(default)]
     id: Option<u64>,
     #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Option<Box<RawValue>>,
+    #[serde(default)]
     result: Option<Box<RawValue>>,
     #[serde(default)]
-    error: Option<Refusal>,
+    error: Option<WrittenError>,
 }
 
 impl Http {
-    pub(super) fn new(url: &str, headers: Vec<(String, Vec<u8>)>) -> Result<Self, String> {
+    pub(super) fn new(
+        url: &str,
+        headers: Vec<(String, Vec<u8>)>,
+        credential: Option<Arc<Credential>>,
+    ) -> Result<Self, String> {
         let mut carried = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes())
@@ -70,6 +82,7 @@ impl Http {
             session: Mutex::default(),
             version: LEGACY.first().copied().unwrap_or_default(),
             gone: AtomicBool::new(false),
+            credential,
         })
     }
 
@@ -95,12 +108,15 @@ impl Http {
         params: &str,
         headers: HeaderMap,
         wait: Duration,
+        listener: Option<Listener>,
     ) -> Result<Box<RawValue>, CallError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::call(Some(id), method, params);
+        // Before the clock of the call starts: what has no token is not sent.
+        let token = self.token().await?;
         let exchange = async {
-            let response = self.send(modern, method, params, headers, body).await?;
-            self.answer(id, method, response).await
+            let response = self.send_with(token, modern, method, params, headers, body).await?;
+            self.answer(id, method, response, listener).await
         };
         let answered = tokio::time::timeout(wait, exchange).await;
         answered.unwrap_or_else(|_| Err(CallError::Lost(format!("no answer within {} s", wait.as_secs()))))
@@ -108,15 +124,54 @@ impl Http {
 
     pub(super) async fn notify(&self, modern: bool, method: &str) -> Result<(), CallError> {
         let body = wire::call(None, method, "{}");
-        let response = self.send(modern, method, "{}", HeaderMap::new(), body).await?;
+        let token = self.token().await?;
+        let response = self.send_with(token, modern, method, "{}", HeaderMap::new(), body).await?;
         if response.status().is_success() {
             return Ok(());
         }
         Err(CallError::NotSent(format!("it answered {method} with {}", response.status())))
     }
 
+    async fn token(&self) -> Result<Option<Secret>, CallError> {
+        match &self.credential {
+            Some(credential) => credential.token().await.map(Some).map_err(CallError::NotSent),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends with a token, once more with another one if the server refuses the first, and not a third time. A refused call
+    /// did not happen.
+    async fn send_with(
+        &self,
+        token: Option<Secret>,
+        modern: bool,
+        method: &str,
+        params: &str,
+        headers: HeaderMap,
+        body: String,
+    ) -> Result<Response, CallError> {
+        let send = |token, headers, body| self.send(token, modern, method, params, headers, body);
+        let (Some(credential), Some(first)) = (&self.credential, token) else {
+            return send(None, headers, body).await;
+        };
+        let mut response = send(Some(&first), headers.clone(), body.clone()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let second = credential.token_after(&first).await.map_err(CallError::NotSent)?;
+            response = send(Some(&second), headers, body).await?;
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(CallError::NotSent(credential.ended("the server refuses a new token")));
+        }
+        let refused = (response.status() == StatusCode::FORBIDDEN).then_some(response.headers());
+        match refused.and_then(|headers| credential.not_enough(headers)) {
+            Some(why) => Err(CallError::NotSent(why)),
+            None => Ok(response),
+        }
+    }
+
     async fn send(
         &self,
+        token: Option<&Secret>,
         modern: bool,
         method: &str,
         params: &str,
@@ -129,6 +184,13 @@ impl Http {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .headers(headers);
+        if let Some(token) = token {
+            let carried = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
+            let mut carried =
+                carried.map_err(|_| CallError::NotSent("its token fits no header".to_owned()))?;
+            carried.set_sensitive(true);
+            request = request.header(AUTHORIZATION, carried);
+        }
         if modern {
             request = request.header(VERSION, MODERN).header("mcp-method", method);
             if let Some(name) = wire::named_by(method).and_then(|member| text_in(params, member)) {
@@ -167,18 +229,23 @@ impl Http {
         Ok(response)
     }
 
-    async fn answer(&self, id: u64, method: &str, response: Response) -> Result<Box<RawValue>, CallError> {
+    async fn answer(
+        &self,
+        id: u64,
+        method: &str,
+        response: Response,
+        listener: Option<Listener>,
+    ) -> Result<Box<RawValue>, CallError> {
         let status = response.status();
         if status.is_redirection() {
-            return Err(CallError::Refused(format!(
-                "it answered {method} with a redirect ({status}), which is not followed"
-            )));
+            let why = format!("it answered {method} with a redirect ({status}), which is not followed");
+            return Err(CallError::Refused(why.into()));
         }
         let media =
             response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if media == "text/event-stream" {
-            return self.answer_in_stream(id, response).await;
+            return self.answer_in_stream(id, response, listener).await;
         }
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
@@ -193,12 +260,17 @@ impl Http {
             Ok(Message { error: Some(error), .. }) => Err(error.into_error()),
             _ if status.is_success() => Err(CallError::Lost(format!("its answer to {method} is none"))),
             // Proxies and servers of another era refuse in their own words.
-            _ => Err(CallError::Refused(format!("it answered {method} with {status}"))),
+            _ => Err(CallError::Refused(format!("it answered {method} with {status}").into())),
         }
     }
 
     /// Reads events until the one that answers.
-    async fn answer_in_stream(&self, id: u64, response: Response) -> Result<Box<RawValue>, CallError> {
+    async fn answer_in_stream(
+        &self,
+        id: u64,
+        response: Response,
+        listener: Option<Listener>,
+    ) -> Result<Box<RawValue>, CallError> {
         let mut events = Events::bounded(MESSAGE_BYTES_MAX);
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
@@ -211,7 +283,12 @@ impl Http {
                     Ok(Message { id: Some(own), error: Some(error), .. }) if own == id => {
                         return Err(error.into_error());
                     }
-                    // Progress, logs, and whatever else a server says meanwhile.
+                    Ok(Message { method: Some(method), params: Some(params), .. })
+                        if method == "notifications/progress" =>
+                    {
+                        listener.iter().for_each(|listener| listener.hear(&params));
+                    }
+                    // Logs, and whatever else a server says meanwhile.
                     _ => {}
                 }
             }

@@ -3,12 +3,15 @@
 //! A server that ended is started again by the next call that needs it, not more often than its back-off allows. What
 //! it sends by itself is not passed on: it may say that its list changed, and it may `ping`.
 
+mod answers;
 mod http;
+mod leaks;
+mod seats;
 mod stdio;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use placet_core::action::SecretVersion;
@@ -19,14 +22,18 @@ use placet_core::text::visible;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::ToolSource;
 use super::catalogue::{Definition, HeaderSecret, Reach, Server, ServerName};
 use super::listings::Lists;
+use super::oauth::Credential;
 use super::wire::{Era, LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
-use crate::runner::scan::{Scanner, Seen};
 use crate::runner::user::Identity;
+
+use answers::Listener;
+pub(super) use answers::{CallError, Heard, Refusal, Reported, ServerError, Unreached};
+pub(super) use seats::Upstreams;
 
 /// How long opening a connection and listing tools may take.
 pub(super) const SETUP_MAX: Duration = Duration::from_secs(30);
@@ -38,50 +45,15 @@ const PAGES_MAX: usize = 32;
 const TOOLS_MAX: usize = 512;
 /// How many bytes one message of a server may have.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Between two attempts at starting a server that does not start: doubled each time, up to this.
-const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 /// How many characters of a server's refusal are passed on.
 const WORDS_MAX: usize = 2000;
-/// How deep JSON that stands in JSON is looked through for secrets.
-const NESTED_MAX: usize = 3;
+/// How many bytes the data of a server's refusal may have to be passed on.
+const DATA_BYTES_MAX: usize = 64 * 1024;
+/// How many reports of progress may wait for whoever hears them.
+pub(super) const REPORTS_MAX: usize = 16;
 
 /// The secrets of a server, by the name under which they were stored.
 pub type ServerSecrets = BTreeMap<String, (SecretVersion, Secret)>;
-
-/// Why a server did not answer with a result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CallError {
-    /// Nothing was sent: it did not happen.
-    NotSent(String),
-    /// The server refused the call.
-    Refused(String),
-    /// It was sent, and nobody knows what came of it.
-    Lost(String),
-}
-
-/// Why there is no connection to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unreached {
-    /// For everybody.
-    pub(super) why: String,
-    /// What the server wrote to standard error meanwhile, for operators.
-    words: Option<String>,
-}
-
-impl Unreached {
-    /// With the server's own words.
-    pub(super) fn for_operators(&self) -> String {
-        let words = self.words.as_ref().map(|words| format!("; its last words: {words}"));
-        format!("{}{}", self.why, words.unwrap_or_default())
-    }
-}
-
-impl From<String> for Unreached {
-    fn from(why: String) -> Self {
-        Unreached { why, words: None }
-    }
-}
 
 /// What a server offers now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +78,10 @@ pub(super) struct Session {
     modern: bool,
     instructions: Option<String>,
     secrets: Vec<Secret>,
+    /// Where its token comes from, if it has one.
+    credential: Option<Arc<Credential>>,
+    /// The last token under which a server reported progress.
+    reports: AtomicU64,
     listing: tokio::sync::Mutex<Option<(Instant, u64, Arc<Listing>)>>,
     /// What it lists beside its tools.
     pub(super) lists: Lists,
@@ -137,7 +113,11 @@ struct Page<'a> {
 }
 
 impl Session {
-    async fn open(server: &Server, secrets: ServerSecrets) -> Result<Self, Unreached> {
+    async fn open(
+        server: &Server,
+        mut secrets: ServerSecrets,
+        credential: Option<Arc<Credential>>,
+    ) -> Result<Self, Unreached> {
         let wire = match &server.reach {
             Reach::Process { command, environment, secrets: variables, run_as } => {
                 let identity = Identity::resolve(run_as).map_err(|error| error.to_string())?;
@@ -152,21 +132,25 @@ impl Session {
                 }
                 Wire::Process(stdio::Process::start(&server.name, command, environment, &identity)?)
             }
-            Reach::Http { url, headers } => {
+            Reach::Http { url, headers, .. } => {
                 let mut carried = Vec::new();
                 for (header, HeaderSecret { secret, prefix }) in headers {
                     let (_, value) = secrets.get(secret).ok_or_else(|| missing(secret))?;
                     carried.push((header.clone(), [prefix.as_bytes(), value.expose()].concat()));
                 }
-                Wire::Http(http::Http::new(url, carried)?)
+                Wire::Http(http::Http::new(url, carried, credential.clone())?)
             }
         };
+        // The credential knows which secrets a login consists of.
+        secrets.remove(&server.login());
         let secrets = secrets.into_values().map(|(_, secret)| secret).collect();
         let mut session = Session {
             wire,
             modern: false,
             instructions: None,
             secrets,
+            credential,
+            reports: AtomicU64::default(),
             listing: tokio::sync::Mutex::default(),
             lists: Lists::default(),
         };
@@ -184,8 +168,8 @@ impl Session {
             Wire::Process(_) => (Era::Legacy, Era::Modern),
         };
         let opening = match self.begin(first).await {
-            Err(CallError::Refused(why)) => {
-                self.begin(second).await.map_err(|error| format!("{why}; {}", error.reason()))?
+            Err(CallError::Refused(no)) => {
+                self.begin(second).await.map_err(|error| format!("{}; {}", no.words, error.reason()))?
             }
             begun => begun.map_err(|error| error.reason())?,
         };
@@ -201,11 +185,11 @@ impl Session {
             Era::Legacy => ("initialize", initialize().canonical()),
         };
         let answered = self.exchange(method, &params, SETUP_MAX).await?;
-        let none = |_| CallError::Refused(format!("its answer to {method} is none"));
+        let none = |_| CallError::Refused(format!("its answer to {method} is none").into());
         let opening: Opening = serde_json::from_str(answered.get()).map_err(none)?;
         match era {
             Era::Modern if !opening.supported_versions.iter().any(|version| version == MODERN) => {
-                return Err(CallError::Refused(format!("it does not speak {MODERN}")));
+                return Err(CallError::Refused(format!("it does not speak {MODERN}").into()));
             }
             Era::Modern => {}
             Era::Legacy => {
@@ -219,20 +203,32 @@ impl Session {
     }
 
     /// Parameters with what this server's era wants beside them.
-    fn params(&self, mut members: BTreeMap<String, Value>) -> String {
-        if self.modern {
-            let meta = Value::object([
+    fn params(&self, members: BTreeMap<String, Value>) -> String {
+        self.params_with(members, [])
+    }
+
+    /// And with more that is not what was asked.
+    fn params_with<const N: usize>(
+        &self,
+        mut members: BTreeMap<String, Value>,
+        more: [(&'static str, Value); N],
+    ) -> String {
+        let of_era = self.modern.then(|| {
+            [
                 (META_VERSION, Value::string(MODERN)),
                 (META_CLIENT_INFO, client_info()),
                 (META_CAPABILITIES, Value::object::<String>([])),
-            ]);
-            members.insert(META.to_owned(), meta);
+            ]
+        });
+        let meta: Vec<_> = of_era.into_iter().flatten().chain(more).collect();
+        if !meta.is_empty() {
+            members.insert(META.to_owned(), Value::object(meta));
         }
         Value::Object(members).canonical()
     }
 
     async fn exchange(&self, method: &str, params: &str, wait: Duration) -> Result<Box<RawValue>, CallError> {
-        self.exchange_with(method, params, HeaderMap::new(), wait).await
+        self.exchange_with(method, params, HeaderMap::new(), wait, None).await
     }
 
     async fn exchange_with(
@@ -241,21 +237,32 @@ impl Session {
         params: &str,
         headers: HeaderMap,
         wait: Duration,
+        listener: Option<Listener>,
     ) -> Result<Box<RawValue>, CallError> {
         let answered = match &self.wire {
-            Wire::Process(process) => process.exchange(method, params, wait).await,
-            Wire::Http(http) => http.exchange(self.modern, method, params, headers, wait).await,
+            Wire::Process(process) => process.exchange(method, params, wait, listener).await,
+            Wire::Http(http) => http.exchange(self.modern, method, params, headers, wait, listener).await,
         };
-        // A refusal may tell a secret as well as a result may.
         answered.map_err(|error| match error {
-            CallError::Refused(words) if self.leaks(&words) => CallError::Refused(
-                "its words are withheld: they contain a secret that placet holds".to_owned(),
-            ),
-            CallError::Refused(words) => {
-                CallError::Refused(visible(&words.chars().take(WORDS_MAX).collect::<String>()))
-            }
+            CallError::Refused(refusal) => CallError::Refused(self.fit_to_tell(refusal)),
             other => other,
         })
+    }
+
+    /// A refusal may tell a secret as well as a result may, and is no longer than people read.
+    fn fit_to_tell(&self, Refusal { words, error }: Refusal) -> Refusal {
+        let data = error.as_ref().and_then(|error| error.data.as_ref()).map(Value::canonical);
+        if self.leaks(&words) || data.as_ref().is_some_and(|data| self.leaks(data)) {
+            return "its words are withheld: they contain a secret that placet holds".to_owned().into();
+        }
+        let shown = |words: &str| visible(&words.chars().take(WORDS_MAX).collect::<String>());
+        let fits = data.is_none_or(|data| data.len() <= DATA_BYTES_MAX);
+        let error = error.map(|error| ServerError {
+            message: shown(&error.message),
+            data: error.data.filter(|_| fits),
+            ..error
+        });
+        Refusal { words: shown(&words), error }
     }
 
     /// What a process wrote last to standard error, unless a secret is in it.
@@ -337,80 +344,69 @@ impl Session {
     }
 
     /// Asks for something, once. `params` are what was reviewed; `tool` is the definition that was accepted, where a tool
-    /// is called: a call of the newest revision repeats in headers those arguments that it marks.
+    /// is called: a call of the newest revision repeats in headers those arguments that it marks. `heard` hears how far it
+    /// is meanwhile.
     pub(super) async fn ask(
         &self,
         method: &str,
         params: Value,
         tool: Option<&Definition>,
         wait: Duration,
+        heard: Option<Heard>,
     ) -> Result<Box<RawValue>, CallError> {
         let Value::Object(members) = params else {
             return Err(CallError::NotSent("its parameters are no object".to_owned()));
         };
         let tool = tool.filter(|_| self.modern && matches!(self.wire, Wire::Http(_)));
         let headers = tool.map(|tool| http::mirrored(tool, members.get("arguments"))).unwrap_or_default();
-        self.exchange_with(method, &self.params(members), headers, wait).await
+        let Some(heard) = heard else {
+            return self.exchange_with(method, &self.params(members), headers, wait, None).await;
+        };
+        let token = self.reports.fetch_add(1, Ordering::Relaxed) + 1;
+        let (tell, mut told) = mpsc::channel(REPORTS_MAX);
+        let params = self.params_with(
+            members,
+            [("progressToken", Value::integer(i64::try_from(token).unwrap_or(i64::MAX)))],
+        );
+        let listener = Listener { token, heard: tell };
+        let exchange = self.exchange_with(method, &params, headers, wait, Some(listener));
+        tokio::pin!(exchange);
+        loop {
+            // In no order: a server that reports without end must not keep its time from running out.
+            tokio::select! {
+                Some(reported) = told.recv() => self.pass_on(reported, &heard),
+                answered = &mut exchange => {
+                    // What was said before the answer is heard before it.
+                    while let Ok(reported) = told.try_recv() {
+                        self.pass_on(reported, &heard);
+                    }
+                    return answered;
+                }
+            }
+        }
+    }
+
+    /// Passes a report on, unless there is a secret in it.
+    fn pass_on(&self, mut reported: Reported, heard: &Heard) {
+        let message = reported.message.take();
+        if message.as_ref().is_some_and(|message| self.leaks(message)) {
+            return;
+        }
+        reported.message = message.map(|message| message.chars().take(WORDS_MAX).collect());
+        let _ = heard.try_send(reported);
     }
 
     /// Whether a text contains a secret of this server: as it is written, or in what its JSON means, for everybody escapes
     /// in a way of their own. What cannot be looked through is taken for one.
     pub(super) fn leaks(&self, text: &str) -> bool {
-        if self.secrets.iter().all(|secret| secret.expose().is_empty()) {
-            return false;
-        }
-        let mut meant = String::new();
-        let is_json = text.trim_start().starts_with(['{', '[', '"']);
-        match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(value) => meaning(&value, NESTED_MAX, &mut meant),
-            Err(_) if is_json => return true,
-            Err(_) => {}
-        }
-        let Ok(mut scanner) = Scanner::new(self.secrets.iter().filter(|secret| !secret.expose().is_empty()))
-        else {
-            return true;
-        };
-        let mut found = |text: &str| {
-            let mut clean = Vec::new();
-            let seen = scanner.push(text.as_bytes(), &mut clean);
-            // The next text begins anew.
-            scanner.finish(&mut clean);
-            seen == Seen::Secret
-        };
-        found(text)
-            || found(&meant)
-            || self.escaped().any(|inner| text.contains(&inner) || meant.contains(&inner))
+        leaks::shows_any(&self.secrets(), text)
     }
 
-    /// The secrets as JSON escapes them.
-    fn escaped(&self) -> impl Iterator<Item = String> {
-        let escaped = |secret: &Secret| {
-            let meant = String::from_utf8_lossy(secret.expose());
-            Value::string(meant.into_owned()).canonical().trim_matches('"').to_owned()
-        };
-        self.secrets.iter().map(escaped).filter(|inner| !inner.is_empty())
-    }
-}
-
-/// Every text in a value, and in the JSON that stands in one.
-fn meaning(value: &serde_json::Value, nested: usize, into: &mut String) {
-    use serde_json::Value::{Array, Object, String as Text};
-    match value {
-        Text(text) => {
-            into.push_str(text);
-            into.push('\n');
-            let inner = text.trim_start().starts_with(['{', '[', '"']) && nested > 0;
-            if let Some(value) = inner.then(|| serde_json::from_str(text).ok()).flatten() {
-                meaning(&value, nested - 1, into);
-            }
-        }
-        Array(items) => items.iter().for_each(|item| meaning(item, nested, into)),
-        Object(members) => members.iter().for_each(|(name, value)| {
-            into.push_str(name);
-            into.push('\n');
-            meaning(value, nested, into);
-        }),
-        _ => {}
+    /// What it was given, and what it is given with each call.
+    fn secrets(&self) -> Vec<Secret> {
+        let of_credential = self.credential.as_ref().map(|credential| credential.secrets());
+        let all = self.secrets.iter().cloned().chain(of_credential.into_iter().flatten());
+        all.filter(|secret| !secret.expose().is_empty()).collect()
     }
 }
 
@@ -421,16 +417,6 @@ pub(super) enum Freshness {
     Kept,
     /// Ask again: something was approved on the strength of it.
     Fresh,
-}
-
-impl CallError {
-    pub(super) fn reason(&self) -> String {
-        match self {
-            CallError::NotSent(reason) | CallError::Refused(reason) | CallError::Lost(reason) => {
-                reason.clone()
-            }
-        }
-    }
 }
 
 fn take(listing: &mut Listing, tool: &RawValue) {
@@ -458,7 +444,7 @@ fn name_in(tool: &RawValue) -> String {
     named.map_or_else(|_| "?".to_owned(), |named| named.name.chars().take(64).collect())
 }
 
-fn missing(secret: &str) -> String {
+pub(super) fn missing(secret: &str) -> String {
     format!("the vault has no secret {secret}: store it with `placet secret set {secret}`")
 }
 
@@ -472,112 +458,4 @@ fn initialize() -> Value {
 
 fn client_info() -> Value {
     Value::object([("name", Value::string("placet")), ("version", Value::string(env!("CARGO_PKG_VERSION")))])
-}
-
-/// All connections of this process. Cheap to clone; all clones are one.
-#[derive(Clone, Default)]
-pub(super) struct Upstreams(Arc<Mutex<HashMap<ServerName, Arc<Seat>>>>);
-
-/// One server's connection, or the memory of why there is none.
-#[derive(Default)]
-struct Seat {
-    held: tokio::sync::Mutex<Held>,
-    draining: AtomicBool,
-}
-
-#[derive(Default)]
-struct Held {
-    session: Option<(Fingerprint, Arc<Session>)>,
-    failures: u32,
-    not_before: Option<(Instant, Unreached)>,
-}
-
-/// What a connection was opened with: if this changes, it is another one.
-type Fingerprint = (Reach, Vec<SecretVersion>);
-
-impl Upstreams {
-    /// The connection to a server with its secrets in these versions, opened if there is none. The secrets themselves are
-    /// read only then.
-    pub(super) async fn session(
-        &self,
-        server: &Server,
-        versions: Vec<SecretVersion>,
-        source: &dyn ToolSource,
-    ) -> Result<Arc<Session>, Unreached> {
-        let seat = self.seat(&server.name);
-        let mut held = seat.held.lock().await;
-        if seat.draining.load(Ordering::Relaxed) {
-            return Err("placet is shutting down".to_owned().into());
-        }
-        let fingerprint = (server.reach.clone(), versions.clone());
-        if let Some((opened_with, session)) = &held.session {
-            if *opened_with == fingerprint && session.is_alive() {
-                return Ok(session.clone());
-            }
-            held.session = None;
-        }
-        if let Some((until, last)) = held.not_before.as_ref().filter(|(until, _)| Instant::now() < *until) {
-            let left = until.duration_since(Instant::now()).as_secs() + 1;
-            return Err(Unreached { why: format!("{} (tried again in {left} s)", last.why), ..last.clone() });
-        }
-        let secrets = source.server_secrets(versions).await.map_err(|error| error.message)?;
-        let opened = tokio::time::timeout(SETUP_MAX, Session::open(server, secrets)).await;
-        match opened.unwrap_or_else(|_| Err("it did not answer in time".to_owned().into())) {
-            Ok(session) => {
-                let session = Arc::new(session);
-                *held = Held { session: Some((fingerprint, session.clone())), ..Held::default() };
-                Ok(session)
-            }
-            Err(unreached) => {
-                // Why may be told in the server's own words, which are not for the log.
-                tracing::warn!(server = %server.name, "an MCP server could not be reached: `placet mcp ls` says why");
-                let wait =
-                    BACK_OFF_MIN.saturating_mul(2u32.saturating_pow(held.failures.min(16))).min(BACK_OFF_MAX);
-                held.failures = held.failures.saturating_add(1);
-                held.not_before = Some((Instant::now() + wait, unreached.clone()));
-                Err(unreached)
-            }
-        }
-    }
-
-    /// Forgets servers that the bundle does not name any more; their processes end.
-    pub(super) fn keep_only(&self, named: impl Fn(&ServerName) -> bool) {
-        self.seats().retain(|name, _| named(name));
-    }
-
-    /// Ends every connection; none is opened any more.
-    pub(super) async fn drain(&self) {
-        let seats: Vec<Arc<Seat>> = self.seats().values().cloned().collect();
-        for seat in seats {
-            seat.draining.store(true, Ordering::Relaxed);
-            seat.held.lock().await.session = None;
-        }
-    }
-
-    fn seat(&self, name: &ServerName) -> Arc<Seat> {
-        self.seats().entry(name.clone()).or_default().clone()
-    }
-
-    fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<ServerName, Arc<Seat>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_json_means_is_found_however_it_is_escaped() {
-        for text in [
-            r#"{"a":"p\/q&\u00e9"}"#,
-            r#"["p/q\u0026é"]"#,
-            r#"{"p/q&é":1}"#,
-            r#"{"content":[{"text":"{\"key\":\"p\\/q\\u0026\\u00e9\"}"}]}"#,
-        ] {
-            let mut meant = String::new();
-            meaning(&serde_json::from_str(text).unwrap(), NESTED_MAX, &mut meant);
-            assert!(meant.contains("p/q&é"), "{text}: {meant}");
-        }
-    }
 }

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use placet_core::c14n::Value;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{CallError, MESSAGE_BYTES_MAX};
+use super::{CallError, Listener, MESSAGE_BYTES_MAX, Refusal, ServerError};
 use crate::mcp::catalogue::ServerName;
 use crate::mcp::wire;
 use crate::runner::user::Identity;
@@ -40,8 +41,14 @@ const LISTS_CHANGED: [&str; 3] = [
 ];
 
 /// Who waits for the answers to which calls.
-type Waiters = HashMap<u64, oneshot::Sender<Result<Box<RawValue>, CallError>>>;
+type Waiters = HashMap<u64, Waiter>;
 type Waiting = Arc<Mutex<Waiters>>;
+
+/// Who waits for an answer, and who hears of it meanwhile.
+struct Waiter {
+    answer: oneshot::Sender<Result<Box<RawValue>, CallError>>,
+    listener: Option<Listener>,
+}
 
 /// A running server.
 pub(super) struct Process {
@@ -130,13 +137,14 @@ impl Process {
         method: &str,
         params: &str,
         wait: Duration,
+        listener: Option<Listener>,
     ) -> Result<Box<RawValue>, CallError> {
         if let Some(why) = &*self.ended.borrow() {
             return Err(CallError::NotSent(why.clone()));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        self.waiting().insert(id, answer);
+        self.waiting().insert(id, Waiter { answer, listener });
         let forget = Forget { waiting: &self.waiting, id };
         let (written, was_written) = oneshot::channel();
         let line = Line { text: wire::call(Some(id), method, params), written };
@@ -225,23 +233,32 @@ struct Message {
     #[serde(default)]
     method: Option<String>,
     #[serde(default)]
+    params: Option<Box<RawValue>>,
+    #[serde(default)]
     result: Option<Box<RawValue>>,
     #[serde(default)]
-    error: Option<Refusal>,
+    error: Option<WrittenError>,
 }
 
+/// An error of the protocol, as it is written.
 #[derive(Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct WrittenError {
     #[serde(default)]
     code: i64,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
 }
 
-impl Refusal {
+impl WrittenError {
     /// In the server's own words, whole: they are looked through for secrets before they are cut and shown.
     pub(super) fn into_error(self) -> CallError {
-        CallError::Refused(format!("{} (code {})", self.message, self.code))
+        let WrittenError { code, message, data } = self;
+        let words = format!("{message} (code {code})");
+        // What placet's own form cannot hold is not passed on.
+        let data = data.and_then(|data| Value::parse(data.get().as_bytes()).ok());
+        CallError::Refused(Refusal { words, error: Some(ServerError { code, message, data }) })
     }
 }
 
@@ -278,6 +295,11 @@ impl Reader {
 
     async fn take(&self, message: Message) {
         match (message.method.as_deref(), message.id) {
+            (Some("notifications/progress"), None) => {
+                let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let listeners = waiting.values().filter_map(|waiter| waiter.listener.as_ref());
+                listeners.for_each(|listener| message.params.iter().for_each(|params| listener.hear(params)));
+            }
             (Some(notification), None) => {
                 if LISTS_CHANGED.contains(&notification) {
                     self.lists_changed.fetch_add(1, Ordering::Relaxed);
@@ -297,7 +319,7 @@ impl Reader {
                     }
                 };
                 // Whoever asked may have given up.
-                let _ = waiting.send(answer);
+                let _ = waiting.answer.send(answer);
             }
             (None, None) => {}
         }
@@ -322,7 +344,7 @@ impl Reader {
     fn fail_all(&self, why: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, waiting) in waiting.drain() {
-            let _ = waiting.send(Err(CallError::Lost(why.to_owned())));
+            let _ = waiting.answer.send(Err(CallError::Lost(why.to_owned())));
         }
     }
 }

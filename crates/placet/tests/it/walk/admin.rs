@@ -59,6 +59,9 @@ POST   /admin/v1/peps/{which}/rotate           0    403  404   404
 GET    /admin/v1/backup                        0    403  404   404
 POST   /admin/v1/backup                        0    403  404   404
 GET    /admin/v1/mcp                           0    403  404   404
+GET    /admin/v1/mcp/logins                    0    403  404   404
+POST   /admin/v1/mcp/{server}/login            0    403  404   404
+PUT    /admin/v1/mcp/{server}/login            0    403  404   404
 GET    /metrics                                0    403  404   404
 ";
 
