@@ -82,6 +82,8 @@ tests!(
     mcp_wire,
     mcp_events,
     mcp_catalogue,
+    mcp_lists,
+    configuration,
     query,
     cookies,
     times,
