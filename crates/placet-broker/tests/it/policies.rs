@@ -182,7 +182,7 @@ async fn an_invalid_stage_changes_nothing_and_says_where() {
     let mut gone = starter("team");
     gone.remove("bundle.toml");
     let mut large = starter("team");
-    large.insert("never.cedar".into(), vec![b' '; 64 * 1024 + 1]);
+    large.insert("never.cedar".into(), vec![b' '; 256 * 1024 + 1]);
     for (files, file) in [(gone, "bundle.toml"), (large, "never.cedar")] {
         let Err(StageError::Invalid(found)) = world.broker.stage(&world.operator, files).await else {
             panic!("{file}")

@@ -22,6 +22,8 @@ use super::told::{Told, failure, refused_call};
 use super::upstream::{CallError, Freshness, Heard, Refusal, Session};
 use crate::authority::{AuthorityError, AuthorityErrorKind, Caller, Claimed, Completion, Shown};
 
+/// How many bytes the words of an outcome may have.
+const SUMMARY_BYTES_MAX: usize = 4096;
 /// How many bytes a result may have to be passed on and kept.
 const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often an outcome is reported to an authority that cannot write.
@@ -196,7 +198,7 @@ impl Mcp {
         ]);
         let completion = Completion {
             kind,
-            summary: Untrusted::new(summary),
+            summary: Untrusted::new(cut(summary)),
             measures,
             result: Some(Sha256Digest::of(&kept)),
             recording: None,
@@ -223,6 +225,12 @@ impl Mcp {
         }
         tracing::error!(%request, %execution, error = ?last, "an outcome could not be recorded");
     }
+}
+
+/// As much of a summary as an outcome may have: one that is too long would be no outcome.
+fn cut(mut summary: String) -> String {
+    summary.truncate(summary.floor_char_boundary(SUMMARY_BYTES_MAX));
+    summary
 }
 
 fn unreachable(server: &Server, why: &str) -> Told {

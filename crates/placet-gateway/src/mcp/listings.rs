@@ -225,7 +225,8 @@ async fn read(session: &Session, listed: Listed) -> Arc<Vec<Item>> {
     if let Some(reading) = kept.as_ref().filter(good) {
         return reading.items.clone();
     }
-    let items = Arc::new(items_of(session, listed).await.unwrap_or_default());
+    let items = tokio::time::timeout(SETUP_MAX, items_of(session, listed)).await;
+    let items = Arc::new(items.ok().and_then(Result::ok).unwrap_or_default());
     *kept = Some(Reading { at: Instant::now(), changes, items: items.clone() });
     items
 }

@@ -20,7 +20,8 @@ const LOGIN_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a browser may take to say what it wants.
 const ASKED_MAX: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
-const PATH: &str = "/callback";
+/// What follows is the server's name: no authorization server but its own sends a browser there (RFC 9700, 4.4).
+const PATH: &str = "/callback/";
 
 /// Does it.
 pub(super) async fn run(login: Login, admin: &Admin, output: Output) -> Result<Exit, Failure> {
@@ -31,8 +32,9 @@ pub(super) async fn run(login: Login, admin: &Admin, output: Output) -> Result<E
     })?;
     let port = back.local_addr().map_err(|error| Failure::of(Exit::Bug, &error))?.port();
     let base = format!("http://127.0.0.1:{port}");
+    let path = format!("{PATH}{}", login.server);
     let segments = ["mcp", &login.server, "login"];
-    let asked = NewLoginRequest { redirect: format!("{base}{PATH}") };
+    let asked = NewLoginRequest { redirect: format!("{base}{path}") };
     let begun: NewLoginDocument = admin.post(&segments, json(&asked)?).await?;
     output.say(&told(&login.server, &begun));
     let returned = if login.paste {
@@ -42,7 +44,7 @@ pub(super) async fn run(login: Login, admin: &Admin, output: Output) -> Result<E
     } else {
         open(&begun.address);
         output.say("Waiting for the browser; if it is on another machine, use --paste. Ctrl-C stops.");
-        tokio::time::timeout(LOGIN_MAX, returned(&back, &base, &begun.state)).await.map_err(|_| {
+        tokio::time::timeout(LOGIN_MAX, returned(&back, &base, &path, &begun.state)).await.map_err(|_| {
             Failure::new(Exit::Waited, "log in: the browser did not come back within ten minutes")
         })?
     };
@@ -102,7 +104,7 @@ async fn pasted() -> Result<String, Failure> {
 }
 
 /// The address that the browser came back to. Whatever else comes to this port is sent away.
-async fn returned(back: &TcpListener, base: &str, state: &str) -> String {
+async fn returned(back: &TcpListener, base: &str, path: &str, state: &str) -> String {
     loop {
         let Ok((mut stream, _)) = back.accept().await else {
             tokio::time::sleep(ASKED_MAX).await;
@@ -110,7 +112,7 @@ async fn returned(back: &TcpListener, base: &str, state: &str) -> String {
         };
         let target = tokio::time::timeout(ASKED_MAX, target(&mut stream)).await.ok().flatten();
         let address = target.map(|target| format!("{base}{target}"));
-        let ours = address.filter(|address| is_ours(address, state));
+        let ours = address.filter(|address| is_ours(address, path, state));
         let (status, text) = match &ours {
             Some(_) => {
                 ("200 OK", "Back to the terminal: placet says there how it went. This page can be closed.")
@@ -128,12 +130,12 @@ async fn returned(back: &TcpListener, base: &str, state: &str) -> String {
     }
 }
 
-fn is_ours(address: &str, state: &str) -> bool {
+fn is_ours(address: &str, path: &str, state: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(address) else { return false };
     let brings = |name: &str, value: Option<&str>| {
         url.query_pairs().any(|(key, found)| key == name && value.is_none_or(|value| value == found))
     };
-    url.path() == PATH && brings("state", Some(state)) && (brings("code", None) || brings("error", None))
+    url.path() == path && brings("state", Some(state)) && (brings("code", None) || brings("error", None))
 }
 
 /// What a browser asks for.
@@ -161,18 +163,22 @@ mod tests {
         let base = format!("http://{}", back.local_addr().unwrap());
         let waiting = tokio::spawn({
             let base = base.clone();
-            async move { returned(&back, &base, "s1").await }
+            async move { returned(&back, &base, "/callback/files", "s1").await }
         });
         let get = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap().status().as_u16();
-        for other in
-            ["/", "/callback", "/callback?state=s2&code=c", "/callback?state=s1", "/x?state=s1&code=c"]
-        {
+        for other in [
+            "/",
+            "/callback/files",
+            "/callback/files?state=s2&code=c",
+            "/callback/files?state=s1",
+            "/callback/x?state=s1&code=c",
+        ] {
             assert_eq!(get(other).await, 404, "{other}");
         }
         // Somebody who says nothing keeps nobody out.
         let silent = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
         drop(silent);
-        assert_eq!(get("/callback?code=c&state=s1&iss=i").await, 200);
-        assert_eq!(waiting.await.unwrap(), format!("{base}/callback?code=c&state=s1&iss=i"));
+        assert_eq!(get("/callback/files?code=c&state=s1&iss=i").await, 200);
+        assert_eq!(waiting.await.unwrap(), format!("{base}/callback/files?code=c&state=s1&iss=i"));
     }
 }

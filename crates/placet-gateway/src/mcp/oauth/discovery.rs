@@ -18,6 +18,8 @@ use crate::mcp::catalogue::Oauth;
 use crate::mcp::wire::{LEGACY, META, META_CAPABILITIES, META_CLIENT_INFO, META_VERSION, MODERN};
 
 const OF_RESOURCES: &str = "/.well-known/oauth-protected-resource";
+/// How many characters of a name that somebody else wrote are shown.
+const BRIEF_MAX: usize = 200;
 const OF_SERVERS: &str = "/.well-known/oauth-authorization-server";
 const OF_OPENID: &str = "/.well-known/openid-configuration";
 
@@ -198,11 +200,14 @@ async fn resource(outside: &Outside, server: &Url, named: Option<&str>) -> Resul
         }
         let Some(body) = outside.document(&place).await? else { continue };
         let read: Resource = read(&place, &body)?;
-        let stands_for = Url::parse(&read.resource).is_ok_and(|resource| covers(&resource, server));
+        // Only whoever has the well-known places speaks for more of a host than the server itself.
+        let all = place.path().starts_with(OF_RESOURCES);
+        let stands_for = Url::parse(&read.resource)
+            .is_ok_and(|resource| covers(&resource, server) && (all || is_same(&resource, server)));
         if !stands_for {
             return Err(format!(
                 "its metadata are those of {}, which is somebody else",
-                visible(&read.resource)
+                brief(&read.resource)
             ));
         }
         return Ok(Some(read));
@@ -215,6 +220,10 @@ fn covers(resource: &Url, server: &Url) -> bool {
     let base = resource.path().trim_end_matches('/');
     let below = server.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     resource.origin() == server.origin() && below && resource.fragment().is_none()
+}
+
+fn is_same(resource: &Url, server: &Url) -> bool {
+    resource.path().trim_end_matches('/') == server.path().trim_end_matches('/')
 }
 
 /// What an issuer says of itself.
@@ -233,7 +242,7 @@ async fn described(outside: &Outside, issuer: &str) -> Result<Issuer, String> {
             return Err(format!(
                 "{} is about {}, and not about {issuer}",
                 shown(&place),
-                visible(&found.issuer)
+                brief(&found.issuer)
             ));
         }
         outside.admitted(&found.token_endpoint)?;
@@ -244,6 +253,11 @@ async fn described(outside: &Outside, issuer: &str) -> Result<Issuer, String> {
 
 fn read<T: for<'a> Deserialize<'a>>(place: &Url, body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|_| format!("{} is not metadata", shown(place)))
+}
+
+/// What somebody else wrote, for a message.
+fn brief(text: &str) -> String {
+    visible(&text.chars().take(BRIEF_MAX).collect::<String>())
 }
 
 fn placed(base: &Url, path: &str) -> Url {

@@ -26,7 +26,7 @@ use serde_json::json;
 use super::discovery::{Found, Issuer, discover};
 use super::kept::{Login, Tokens};
 use super::outside::{Outside, is_here, shown};
-use super::tokens::{Client, Proof, TokenEndpoint};
+use super::tokens::{Client, Proof, TokenEndpoint, fits};
 use crate::mcp::catalogue::{Oauth, ServerName};
 
 /// How long an operator may take in the browser.
@@ -269,6 +269,9 @@ async fn register(
     let unreadable = |_| format!("{} did not say how placet is registered", shown(&url));
     let registered: Registered = serde_json::from_slice(&body).map_err(unreadable)?;
     let secret = registered.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
+    if secret.as_ref().is_some_and(|secret| !fits(secret.expose())) {
+        return Err(format!("{} gave placet a secret that is too short or too long", shown(&url)));
+    }
     let proof = match (&secret, registered.token_endpoint_auth_method.unwrap_or(proof)) {
         (None, _) => Proof::None,
         (Some(_), proof) => proof,

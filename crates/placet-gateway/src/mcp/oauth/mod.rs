@@ -27,6 +27,7 @@ use placet_core::time::Clock;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 
 use self::discovery::{Challenge, discover};
 use self::kept::Tokens;
@@ -42,10 +43,15 @@ pub(super) use self::outside::is_protected;
 
 /// A token is renewed this long before it ends: what is sent has to arrive with it.
 const MARGIN: Duration = Duration::from_secs(60);
+/// For this long a token is new: one that lives shorter than the margin is used, and where one was refused the next would
+/// be, too.
+const NEW_FOR: Duration = Duration::from_secs(10);
+const USELESS: &str = "the server refuses a new token";
 /// How many tokens that were in use are still looked for in what a server answers.
 const SEEN_MAX: usize = 8;
 /// How many scopes are taken from one refusal.
 const SCOPES_MAX: usize = 16;
+const SCOPE_BYTES_MAX: usize = 128;
 
 /// Who placet is at one server: the same for all connections to it, as a token is renewed once at a time.
 pub(super) struct Credential {
@@ -57,6 +63,8 @@ pub(super) struct Credential {
     held: Arc<tokio::sync::Mutex<Held>>,
     seen: Mutex<Vec<Secret>>,
     lacking: Mutex<Vec<String>>,
+    /// The token that the server refused although it was new, and when.
+    useless: Mutex<Option<(Instant, Secret)>>,
     source: Arc<dyn ToolSource>,
     clock: Arc<dyn Clock>,
 }
@@ -67,6 +75,17 @@ struct Held {
     saved: bool,
     /// Another credential took its place: this one renews nothing any more.
     retired: bool,
+    /// When a token was issued last, while this process runs.
+    issued_at: Option<Instant>,
+    /// When none was issued, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Held {
+    /// Whether its token was issued just now.
+    fn is_new(&self) -> bool {
+        self.issued_at.is_some_and(|at| at.elapsed() < NEW_FOR)
+    }
 }
 
 impl Credential {
@@ -119,60 +138,102 @@ impl Credential {
                 login: login.clone(),
                 saved: true,
                 retired: false,
+                issued_at: None,
+                failed: None,
             })),
             seen: Mutex::default(),
             lacking: Mutex::default(),
+            useless: Mutex::default(),
             source,
             clock,
         };
-        credential.remember(login.client.secret.as_ref());
         credential.remember_tokens(&login);
         Ok(credential)
     }
 
     /// The token for a call.
     pub(super) async fn token(self: &Arc<Self>) -> Result<Secret, String> {
+        let asked = Instant::now();
         let held = self.held.clone().lock_owned().await;
         let now = self.clock.now();
+        // One that lives shorter than the margin is used as long as it is new.
+        let margin = if held.is_new() { Duration::ZERO } else { MARGIN };
         match &held.login.tokens {
             Some(Tokens { access, until, .. })
-                if held.saved && until.is_none_or(|until| now.plus(MARGIN) < until) =>
+                if held.saved && until.is_none_or(|until| now.plus(margin) < until) =>
             {
                 Ok(access.clone())
             }
-            _ => self.renewed(held).await,
+            _ => self.renewed(held, asked).await,
         }
     }
 
     /// Another token than one that a server refused.
     pub(super) async fn token_after(self: &Arc<Self>, refused: &Secret) -> Result<Secret, String> {
+        let asked = Instant::now();
         let held = self.held.clone().lock_owned().await;
         match &held.login.tokens {
             // Somebody else was faster.
             Some(Tokens { access, .. }) if held.saved && access != refused => Ok(access.clone()),
-            _ => self.renewed(held).await,
+            Some(_) if held.saved && self.is_useless(refused) => Err(self.ended(USELESS)),
+            _ => self.renewed(held, asked).await,
         }
+    }
+
+    /// What to say when a server refuses a token that was just issued. For a while none is issued for it again: a server that
+    /// takes no token at all is not to cost a renewal for each call.
+    pub(super) fn refused_although_new(&self, token: &Secret) -> String {
+        let useless = Some((Instant::now(), token.clone()));
+        *self.useless.lock().unwrap_or_else(PoisonError::into_inner) = useless;
+        self.ended(USELESS)
+    }
+
+    fn is_useless(&self, token: &Secret) -> bool {
+        let useless = self.useless.lock().unwrap_or_else(PoisonError::into_inner);
+        useless.as_ref().is_some_and(|(at, useless)| useless == token && at.elapsed() < NEW_FOR)
     }
 
     /// In a task of its own: what was issued may not be lost because a client hung up.
-    async fn renewed(self: &Arc<Self>, held: OwnedMutexGuard<Held>) -> Result<Secret, String> {
+    async fn renewed(
+        self: &Arc<Self>,
+        held: OwnedMutexGuard<Held>,
+        asked: Instant,
+    ) -> Result<Secret, String> {
         let credential = self.clone();
-        let renewing = tokio::spawn(async move { credential.renew(held).await });
+        let renewing = tokio::spawn(async move { credential.renew(held, asked).await });
         renewing.await.unwrap_or_else(|_| Err("placet failed while it renewed its token".to_owned()))
     }
 
-    async fn renew(&self, mut held: OwnedMutexGuard<Held>) -> Result<Secret, String> {
+    async fn renew(&self, mut held: OwnedMutexGuard<Held>, asked: Instant) -> Result<Secret, String> {
         if held.retired {
             return Err("somebody has just logged in there anew; try again".to_owned());
         }
+        if let Some((at, why)) = &held.failed
+            && *at >= asked
+        {
+            // It failed while somebody waited for it, who is not to wait for the same again.
+            return Err(why.clone());
+        }
         if held.saved {
             let refresh = held.login.tokens.as_ref().and_then(|tokens| tokens.refresh.clone());
+            if self.grant == OauthGrant::Login && refresh.is_none() {
+                // The vault keeps it: that a server refuses it now does not say that it has ended.
+                return Err(self.ended("the server does not take its token, and nothing renews it"));
+            }
             match self.issued(refresh.as_ref(), held.login.scopes.clone()).await {
                 Ok(issued) => {
+                    held.issued_at = Some(Instant::now());
+                    held.failed = None;
                     held.login.tokens = Some(Tokens::of(issued, refresh, self.clock.now()));
                     self.remember_tokens(&held.login);
                 }
-                Err(NoToken::NotNow(why)) => return Err(format!("its token could not be renewed: {why}")),
+                Err(NoToken::NotNow(why)) => {
+                    let why = format!(
+                        "its token could not be renewed ({why}); if that stays so, ask an operator to look at `placet mcp ls`"
+                    );
+                    held.failed = Some((Instant::now(), why.clone()));
+                    return Err(why);
+                }
                 Err(NoToken::Refused(why)) => {
                     // Nothing of it will be good again, in no process.
                     held.login.tokens = None;
@@ -224,7 +285,9 @@ impl Credential {
     /// What to say of an answer that wants a better token, if it does. The next login asks for what is lacking.
     pub(super) fn not_enough(&self, headers: &HeaderMap) -> Option<String> {
         let challenge = Challenge::of(headers);
-        let scopes: Vec<String> = challenge.lacking()?.iter().take(SCOPES_MAX).cloned().collect();
+        let fits = |scope: &&String| scope.len() <= SCOPE_BYTES_MAX && !self.seen_in(scope);
+        let scopes: Vec<String> =
+            challenge.lacking()?.iter().filter(fits).take(SCOPES_MAX).cloned().collect();
         let why = format!(
             "its token is not good enough for this (it lacks {}): ask an operator to run `placet mcp login {}`",
             scopes.join(" "),
@@ -249,17 +312,23 @@ impl Credential {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is, or has in it, one of them.
+    fn seen_in(&self, text: &str) -> bool {
+        self.secrets().iter().any(|secret| text.contains(&*String::from_utf8_lossy(secret.expose())))
+    }
+
     fn remember_tokens(&self, login: &Login) {
         let tokens = login.tokens.iter().flat_map(|tokens| [Some(&tokens.access), tokens.refresh.as_ref()]);
         tokens.for_each(|token| self.remember(token));
+        self.remember(login.client.secret.as_ref());
     }
 
     fn remember(&self, secret: Option<&Secret>) {
         let Some(secret) = secret else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.contains(secret) {
-            seen.push(secret.clone());
-        }
+        // The one that was used last is the last to be forgotten.
+        seen.retain(|known| known != secret);
+        seen.push(secret.clone());
         let over = seen.len().saturating_sub(SEEN_MAX);
         seen.drain(..over);
     }

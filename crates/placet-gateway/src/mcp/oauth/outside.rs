@@ -92,6 +92,8 @@ impl Outside {
             }
             _ => builder,
         };
+        // What is meant for this machine does not leave it.
+        let builder = if is_here(url) { builder.no_proxy() } else { builder };
         builder.build().map_err(|error| format!("prepare a client: {error}"))
     }
 
@@ -178,9 +180,14 @@ fn is_public_6(address: Ipv6Addr) -> bool {
     if let Some(four) = address.to_ipv4() {
         return is_public_4(four);
     }
-    let carries_other = (a == 0x64 && b == 0xff9b) || a == 0x2002 || (a == 0x2001 && b == 0);
+    let carries_other = (a == 0x64 && b == 0xff9b)
+        || a == 0x2002
+        || (a == 0x2001 && b == 0)
+        || matches!(address.segments(), [0, 0, 0, 0, 0xffff, 0, ..]);
+    let site = a & 0xffc0 == 0xfec0;
     let own = address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local();
     !(own
+        || site
         || carries_other
         || address.is_unspecified()
         || address.is_multicast()

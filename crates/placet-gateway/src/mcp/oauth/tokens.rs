@@ -177,19 +177,27 @@ fn text(secret: &Secret) -> String {
     String::from_utf8_lossy(secret.expose()).into_owned()
 }
 
+/// Whether a secret that others made up is long enough to be looked for in what they answer.
+pub(super) fn fits(secret: &[u8]) -> bool {
+    (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&secret.len())
+}
+
 fn issued(answer: Result<BasicTokenResponse, Refused>) -> Result<Issued, NoToken> {
     let answer = answer.map_err(refused)?;
     if *answer.token_type() != BasicTokenType::Bearer {
         return Err(NoToken::Refused("its tokens are of a kind that placet cannot carry".to_owned()));
     }
     let access = answer.access_token().secret();
-    let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&access.len());
-    if !fits || !access.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if !fits(access.as_bytes()) || !access.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(NoToken::Refused("its token fits no header".to_owned()));
+    }
+    let refresh = answer.refresh_token().map(|refresh| refresh.secret().as_bytes());
+    if refresh.is_some_and(|refresh| !fits(refresh)) {
+        return Err(NoToken::NotNow("its token for renewal is too short or too long".to_owned()));
     }
     Ok(Issued {
         access: Secret::new(access.as_bytes()),
-        refresh: answer.refresh_token().map(|refresh| Secret::new(refresh.secret().as_bytes())),
+        refresh: refresh.map(Secret::new),
         lives: answer.expires_in(),
         scopes: answer.scopes().map(|scopes| scopes.iter().flat_map(|scope| words(scope)).collect()),
     })
@@ -197,16 +205,16 @@ fn issued(answer: Result<BasicTokenResponse, Refused>) -> Result<Issued, NoToken
 
 /// In words of ours: what an authorization server wrote may hold what it was sent.
 fn refused(error: Refused) -> NoToken {
-    use BasicErrorResponseType::{Extension, InvalidRequest};
+    use BasicErrorResponseType::InvalidGrant;
     match error {
         RequestTokenError::Request(Unsent(why)) => NoToken::NotNow(why),
         RequestTokenError::ServerResponse(answer) => {
             let code: String = answer.error().to_string().chars().take(CODE_MAX).collect();
             let why = format!("the authorization server says {}", visible(&code));
             match answer.error() {
-                Extension(code) if code != "invalid_target" => NoToken::NotNow(why),
-                InvalidRequest => NoToken::NotNow(why),
-                _ => NoToken::Refused(why),
+                InvalidGrant => NoToken::Refused(why),
+                // Whatever else is wrong with how placet asks, the login may still be good.
+                _ => NoToken::NotNow(why),
             }
         }
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {

@@ -22,6 +22,7 @@ use crate::mcp::catalogue::Definition;
 use crate::mcp::events::Events;
 use crate::mcp::oauth::Credential;
 use crate::mcp::wire::{self, LEGACY, MODERN};
+use tokio::time::Instant;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
@@ -112,8 +113,12 @@ impl Http {
     ) -> Result<Box<RawValue>, CallError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = wire::call(Some(id), method, params);
-        // Before the clock of the call starts: what has no token is not sent.
-        let token = self.token().await?;
+        // What has no token is not sent.
+        let began = Instant::now();
+        let token = tokio::time::timeout(wait, self.token());
+        let token =
+            token.await.map_err(|_| CallError::NotSent("there was no token in time".to_owned()))??;
+        let wait = wait.saturating_sub(began.elapsed());
         let exchange = async {
             let response = self.send_with(token, modern, method, params, headers, body).await?;
             self.answer(id, method, response, listener).await
@@ -158,9 +163,9 @@ impl Http {
         if response.status() == StatusCode::UNAUTHORIZED {
             let second = credential.token_after(&first).await.map_err(CallError::NotSent)?;
             response = send(Some(&second), headers, body).await?;
-        }
-        if response.status() == StatusCode::UNAUTHORIZED {
-            return Err(CallError::NotSent(credential.ended("the server refuses a new token")));
+            if response.status() == StatusCode::UNAUTHORIZED {
+                return Err(CallError::NotSent(credential.refused_although_new(&second)));
+            }
         }
         let refused = (response.status() == StatusCode::FORBIDDEN).then_some(response.headers());
         match refused.and_then(|headers| credential.not_enough(headers)) {

@@ -47,6 +47,7 @@ const TOOLS_MAX: usize = 512;
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How many characters of a server's refusal are passed on.
 const WORDS_MAX: usize = 2000;
+const WITHHELD: &str = "its words are withheld: they contain a secret that placet holds";
 /// How many bytes the data of a server's refusal may have to be passed on.
 const DATA_BYTES_MAX: usize = 64 * 1024;
 /// How many reports of progress may wait for whoever hears them.
@@ -71,6 +72,14 @@ impl Listing {
     }
 }
 
+/// What a server offered when it was asked last, or why that is not known.
+struct Listed {
+    at: Instant,
+    /// How often it had said that something changed.
+    changes: u64,
+    listing: Result<Arc<Listing>, String>,
+}
+
 /// A connection to a server, of either era.
 pub(super) struct Session {
     wire: Wire,
@@ -82,7 +91,7 @@ pub(super) struct Session {
     credential: Option<Arc<Credential>>,
     /// The last token under which a server reported progress.
     reports: AtomicU64,
-    listing: tokio::sync::Mutex<Option<(Instant, u64, Arc<Listing>)>>,
+    listing: tokio::sync::Mutex<Option<Listed>>,
     /// What it lists beside its tools.
     pub(super) lists: Lists,
 }
@@ -243,17 +252,26 @@ impl Session {
             Wire::Process(process) => process.exchange(method, params, wait, listener).await,
             Wire::Http(http) => http.exchange(self.modern, method, params, headers, wait, listener).await,
         };
+        // Words that others wrote can stand in all of them.
         answered.map_err(|error| match error {
             CallError::Refused(refusal) => CallError::Refused(self.fit_to_tell(refusal)),
-            other => other,
+            CallError::NotSent(why) => CallError::NotSent(self.words_to_tell(&why)),
+            CallError::Lost(why) => CallError::Lost(self.words_to_tell(&why)),
         })
+    }
+
+    fn words_to_tell(&self, words: &str) -> String {
+        if self.leaks(words) {
+            return WITHHELD.to_owned();
+        }
+        visible(&words.chars().take(WORDS_MAX).collect::<String>())
     }
 
     /// A refusal may tell a secret as well as a result may, and is no longer than people read.
     fn fit_to_tell(&self, Refusal { words, error }: Refusal) -> Refusal {
         let data = error.as_ref().and_then(|error| error.data.as_ref()).map(Value::canonical);
         if self.leaks(&words) || data.as_ref().is_some_and(|data| self.leaks(data)) {
-            return "its words are withheld: they contain a secret that placet holds".to_owned().into();
+            return WITHHELD.to_owned().into();
         }
         let shown = |words: &str| visible(&words.chars().take(WORDS_MAX).collect::<String>());
         let fits = data.is_none_or(|data| data.len() <= DATA_BYTES_MAX);
@@ -291,23 +309,30 @@ impl Session {
 
     /// What it offers; read anew if it is old, if the server said that it changed, or if `Fresh` is asked for.
     pub(super) async fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>, String> {
+        let asked = Instant::now();
         let mut kept = self.listing.lock().await;
         let changes = self.lists_changed();
-        if let (Freshness::Kept, Some((at, known, listing))) = (freshness, kept.as_ref())
-            && *known == changes
-            && at.elapsed() < LISTING_AGE_MAX
-        {
-            return Ok(listing.clone());
-        }
-        let listed = self.list().await.inspect_err(|_| {
-            // It may have forgotten us, in words of its own: the next call begins anew.
-            if let Wire::Http(http) = &self.wire {
-                http.give_up();
+        match kept.as_ref() {
+            // It failed while somebody waited for it, who is not to wait for the same again.
+            Some(Listed { at, listing: Err(why), .. }) if *at >= asked => {
+                return Err(why.clone());
             }
-        });
-        let listing = Arc::new(listed?);
-        *kept = Some((Instant::now(), changes, listing.clone()));
-        Ok(listing)
+            Some(Listed { at, changes: known, listing: Ok(listing) })
+                if freshness == Freshness::Kept && *known == changes && at.elapsed() < LISTING_AGE_MAX =>
+            {
+                return Ok(listing.clone());
+            }
+            _ => {}
+        }
+        let listed = tokio::time::timeout(SETUP_MAX, self.list()).await;
+        let listed = listed.unwrap_or_else(|_| Err("it did not list its tools in time".to_owned()));
+        if let (Err(_), Wire::Http(http)) = (&listed, &self.wire) {
+            // It may have forgotten us, in words of its own: the next call begins anew.
+            http.give_up();
+        }
+        let listing = listed.map(Arc::new);
+        *kept = Some(Listed { at: Instant::now(), changes, listing: listing.clone() });
+        listing
     }
 
     /// How often it has said that something that it lists has changed. One at an address says nothing by itself.

@@ -47,9 +47,11 @@ impl Held {
         source: &Arc<dyn ToolSource>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Session, Unreached> {
-        if let Some((_, replaced)) = self.credential.take_if(|(with, _)| with != fingerprint) {
-            // Before the vault is read: what it renews at this moment is what has to be read.
+        if let Some((_, replaced)) = self.credential.as_ref().filter(|(with, _)| with != fingerprint) {
+            // Before the vault is read: what it renews at this moment is what has to be read. Whoever gives up meanwhile
+            // leaves it where it is, for the next to retire.
             replaced.retire().await;
+            self.credential = None;
         }
         let secrets = source.server_secrets(fingerprint.1.clone()).await.map_err(|error| error.message)?;
         let credential = match (&self.credential, &server.reach) {

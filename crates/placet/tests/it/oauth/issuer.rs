@@ -121,7 +121,7 @@ async fn serve(Shared((url, state)): Me, headers: HeaderMap, body: Bytes) -> Res
     if let Some(to) = state.told.get("redirect") {
         return Redirect::temporary(to).into_response();
     }
-    if !token.as_ref().is_some_and(|token| state.access.contains(token)) {
+    if state.is("refuses all") || !token.as_ref().is_some_and(|token| state.access.contains(token)) {
         let metadata = state.told("metadata at", format!("{url}/.well-known/oauth-protected-resource/mcp"));
         let challenge = format!("Bearer resource_metadata=\"{metadata}\", scope=\"read\"");
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();

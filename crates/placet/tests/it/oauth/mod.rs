@@ -181,19 +181,20 @@ fn an_operator_logs_in_and_nobody_else_sees_the_token() {
 #[test]
 fn a_token_is_renewed_before_it_ends_and_kept_before_it_is_used() {
     let bench = Bench::with(&[]);
-    // Shorter than the margin: each call needs another one, and each renewal takes another one that renews.
+    // Shorter than the margin: it is renewed as soon as it is no longer new, and each renewal takes another one that renews.
     bench.issuer.tell("lives", "30");
     bench.logs_in();
     bench.accept();
     assert_eq!(text(&bench.say("staging")), "staging");
     let refreshed = || bench.issuer.state().grants.iter().filter(|grant| *grant == "refresh_token").count();
     let before = refreshed();
+    assert!(before > 0);
     assert_eq!(text(&bench.say("staging")), "staging");
-    assert!(refreshed() > before && before > 0);
     assert_eq!(bench.version(), 1, "it is the same login");
     let Bench { placet, issuer } = bench;
     let bench = Bench { placet: placet.crash().start(), issuer };
     assert_eq!(text(&bench.say("staging")), "staging");
+    assert!(bench.issuer.state().grants.iter().filter(|grant| *grant == "refresh_token").count() > before);
     assert_eq!(bench.version(), 1);
     assert_eq!(bench.placet.verdicts("secret.set").len(), 2, "a renewal is nobody's deed");
 }
@@ -227,6 +228,39 @@ fn a_refused_token_is_renewed_once_for_all_who_call() {
     );
     // What did not work once may work again.
     bench.issuer.usual("refreshes");
+    assert_eq!(text(&bench.say("staging")), "staging");
+}
+
+#[test]
+fn a_server_that_refuses_every_token_costs_one_renewal_and_no_login() {
+    let bench = Bench::start();
+    bench.issuer.tell("refuses all", "yes");
+    for _ in 0..3 {
+        let refused = bench.say("staging");
+        assert!(text(&refused).contains("refuses a new token"), "{refused}");
+    }
+    assert_eq!(bench.issuer.state().grants, ["authorization_code", "refresh_token"]);
+    // How placet asks may be wrong without the login being over.
+    bench.issuer.usual("refuses all");
+    bench.issuer.state().end_tokens();
+    bench.issuer.tell("refreshes", "invalid_client");
+    assert!(text(&bench.say("staging")).contains("could not be renewed"));
+    assert_eq!(bench.logins()["standing"], "good");
+    bench.issuer.usual("refreshes");
+    assert_eq!(text(&bench.say("staging")), "staging");
+}
+
+#[test]
+fn a_login_that_nothing_renews_is_not_forgotten_because_a_server_refuses_it_once() {
+    let bench = Bench::with(&[]);
+    bench.issuer.tell("no refresh", "yes");
+    bench.logs_in();
+    bench.accept();
+    bench.issuer.tell("refuses all", "yes");
+    let refused = bench.say("staging");
+    assert!(text(&refused).contains("nothing renews it"), "{refused}");
+    assert_eq!(bench.logins()["standing"], "good");
+    bench.issuer.usual("refuses all");
     assert_eq!(text(&bench.say("staging")), "staging");
 }
 
@@ -388,6 +422,12 @@ fn a_token_reaches_the_server_it_was_issued_for_and_no_other() {
 #[test]
 fn a_token_that_is_not_good_enough_is_asked_for_at_the_next_login() {
     let bench = Bench::start();
+    // What it is sent it does not get to tell the agent.
+    let token = bench.issuer.state().carried.last().cloned().unwrap();
+    bench.issuer.tell("lacks", &format!("{token} x{token}x {}", "long".repeat(100)));
+    let refused = bench.say("staging");
+    assert!(text(&refused).contains("NOT EXECUTED") && !text(&refused).contains(&token), "{refused}");
+    assert!(!text(&refused).contains("longlong"), "{refused}");
     bench.issuer.tell("lacks", "write");
     let refused = bench.say("staging");
     assert!(text(&refused).contains("it lacks write"), "{refused}");
