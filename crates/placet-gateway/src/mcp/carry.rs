@@ -302,3 +302,15 @@ fn judged(session: &Session, answered: Result<Box<RawValue>, CallError>) -> (Out
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_are_too_long_for_an_outcome_are_cut_between_characters() {
+        let long = cut("\u{4e00}".repeat(3000));
+        assert_eq!((long.len(), long.chars().count()), (4095, 1365));
+        assert_eq!(cut("short".to_owned()), "short");
+    }
+}

@@ -312,4 +312,13 @@ mod tests {
             assert!(!covers(other), "{other}");
         }
     }
+
+    #[test]
+    fn a_server_with_metadata_of_its_own_making_speaks_for_itself_alone() {
+        let same = |resource: &str| {
+            is_same(&Url::parse(resource).unwrap(), &Url::parse("https://h:8/a/mcp").unwrap())
+        };
+        assert!(same("https://h:8/a/mcp") && same("https://h:8/a/mcp/"));
+        assert!(!same("https://h:8/a") && !same("https://h:8/"));
+    }
 }

@@ -72,12 +72,12 @@ impl Listing {
     }
 }
 
-/// What a server offered when it was asked last, or why that is not known.
+/// What a server offered when it last said so, and what came of asking it since.
+#[derive(Default)]
 struct Listed {
-    at: Instant,
-    /// How often it had said that something changed.
-    changes: u64,
-    listing: Result<Arc<Listing>, String>,
+    /// With how often it had said that something changed.
+    listing: Option<(Instant, u64, Arc<Listing>)>,
+    failed: Option<(Instant, String)>,
 }
 
 /// A connection to a server, of either era.
@@ -91,7 +91,7 @@ pub(super) struct Session {
     credential: Option<Arc<Credential>>,
     /// The last token under which a server reported progress.
     reports: AtomicU64,
-    listing: tokio::sync::Mutex<Option<Listed>>,
+    listed: tokio::sync::Mutex<Listed>,
     /// What it lists beside its tools.
     pub(super) lists: Lists,
 }
@@ -160,7 +160,7 @@ impl Session {
             secrets,
             credential,
             reports: AtomicU64::default(),
-            listing: tokio::sync::Mutex::default(),
+            listed: tokio::sync::Mutex::default(),
             lists: Lists::default(),
         };
         match session.negotiate().await {
@@ -310,29 +310,35 @@ impl Session {
     /// What it offers; read anew if it is old, if the server said that it changed, or if `Fresh` is asked for.
     pub(super) async fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>, String> {
         let asked = Instant::now();
-        let mut kept = self.listing.lock().await;
+        let mut listed = self.listed.lock().await;
         let changes = self.lists_changed();
-        match kept.as_ref() {
+        if let (Freshness::Kept, Some((at, known, listing))) = (freshness, listed.listing.as_ref())
+            && *known == changes
+            && at.elapsed() < LISTING_AGE_MAX
+        {
+            return Ok(listing.clone());
+        }
+        if let Some((_, why)) = listed.failed.as_ref().filter(|(at, _)| *at >= asked) {
             // It failed while somebody waited for it, who is not to wait for the same again.
-            Some(Listed { at, listing: Err(why), .. }) if *at >= asked => {
-                return Err(why.clone());
-            }
-            Some(Listed { at, changes: known, listing: Ok(listing) })
-                if freshness == Freshness::Kept && *known == changes && at.elapsed() < LISTING_AGE_MAX =>
-            {
-                return Ok(listing.clone());
-            }
-            _ => {}
+            return Err(why.clone());
         }
-        let listed = tokio::time::timeout(SETUP_MAX, self.list()).await;
-        let listed = listed.unwrap_or_else(|_| Err("it did not list its tools in time".to_owned()));
-        if let (Err(_), Wire::Http(http)) = (&listed, &self.wire) {
-            // It may have forgotten us, in words of its own: the next call begins anew.
-            http.give_up();
+        let found = tokio::time::timeout(SETUP_MAX, self.list()).await;
+        let found = found.unwrap_or_else(|_| Err("it did not list its tools in time".to_owned()));
+        match found {
+            Ok(listing) => {
+                let listing = Arc::new(listing);
+                listed.listing = Some((Instant::now(), changes, listing.clone()));
+                Ok(listing)
+            }
+            Err(why) => {
+                if let Wire::Http(http) = &self.wire {
+                    // It may have forgotten us, in words of its own: the next call begins anew.
+                    http.give_up();
+                }
+                listed.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
         }
-        let listing = listed.map(Arc::new);
-        *kept = Some(Listed { at: Instant::now(), changes, listing: listing.clone() });
-        listing
     }
 
     /// How often it has said that something that it lists has changed. One at an address says nothing by itself.

@@ -234,20 +234,21 @@ fn a_refused_token_is_renewed_once_for_all_who_call() {
 #[test]
 fn a_server_that_refuses_every_token_costs_one_renewal_and_no_login() {
     let bench = Bench::start();
-    bench.issuer.tell("refuses all", "yes");
-    for _ in 0..3 {
-        let refused = bench.say("staging");
-        assert!(text(&refused).contains("refuses a new token"), "{refused}");
-    }
-    assert_eq!(bench.issuer.state().grants, ["authorization_code", "refresh_token"]);
     // How placet asks may be wrong without the login being over.
-    bench.issuer.usual("refuses all");
     bench.issuer.state().end_tokens();
     bench.issuer.tell("refreshes", "invalid_client");
     assert!(text(&bench.say("staging")).contains("could not be renewed"));
     assert_eq!(bench.logins()["standing"], "good");
     bench.issuer.usual("refreshes");
     assert_eq!(text(&bench.say("staging")), "staging");
+    let before = bench.issuer.state().grants.len();
+    bench.issuer.tell("refuses all", "yes");
+    for _ in 0..3 {
+        let refused = bench.say("staging");
+        assert!(text(&refused).contains("refuses a new token"), "{refused}");
+    }
+    assert_eq!(bench.issuer.state().grants.len(), before + 1);
+    assert_eq!(bench.logins()["standing"], "good");
 }
 
 #[test]
