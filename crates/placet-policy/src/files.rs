@@ -219,9 +219,9 @@ mod tests {
         assert!(matches!(BundleFiles::read_dir(directory.path()), Err(ReadError::Directory(_))));
         std::fs::remove_dir(at("more")).unwrap();
 
-        std::fs::write(at("allow.cedar"), vec![b' '; FILE_BYTES_MAX]).unwrap();
+        std::fs::write(at("allow.cedar"), vec![b' '; POLICIES_BYTES_MAX]).unwrap();
         assert!(BundleFiles::read_dir(directory.path()).is_ok());
-        std::fs::write(at("allow.cedar"), vec![b' '; FILE_BYTES_MAX + 1]).unwrap();
+        std::fs::write(at("allow.cedar"), vec![b' '; POLICIES_BYTES_MAX + 1]).unwrap();
         assert!(matches!(BundleFiles::read_dir(directory.path()), Err(ReadError::TooLarge { .. })));
         std::fs::remove_file(at("allow.cedar")).unwrap();
 
