@@ -263,13 +263,16 @@ impl PolicyReader<'_, '_> {
                 return None;
             }
         };
+        let found_before = self.findings.len();
         self.check_kind(policy);
-        self.check_warnings(policy);
         self.check_vocabulary(policy);
         let title = policy.annotation("title").unwrap_or(&id).to_owned();
         let because = policy.annotation("because").map(str::to_owned);
         let guard =
             if self.kind == Kind::Ask { self.read_guard(policy, &id, &title, &because) } else { None };
+        if self.findings.len() == found_before {
+            self.check_warnings(policy);
+        }
         let parts = match self.kind {
             Kind::Allow | Kind::Never => Parts::of(policy).unwrap_or_default(),
             Kind::Ask | Kind::Review | Kind::Invariant => Parts::default(),
