@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Http, Options, Placet, eventually};
+use crate::waiting::Held;
 
 const ACCEPTED: [&str; 5] = ["echo", "leak", "die", "big", "ask"];
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
@@ -180,29 +181,14 @@ fn a_call_waits_for_a_person_and_is_carried_out_once_with_the_reviewed_bytes() {
 fn an_approval_while_the_call_is_held_gives_the_result_in_the_same_call() {
     let bench = Bench::holding("20s");
     bench.tell("progress", "yes");
-    let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"},"_meta":{"progressToken":"p"}}}"#;
+    let token = bench.placet.ready.agent_token.clone().unwrap();
+    let call = json!({"name": "echo", "arguments": {"text": "x"}, "_meta": {"progressToken": "p"}});
+    let session = bench.placet.session_of("Ada");
     std::thread::scope(|scope| {
-        let placet = &bench.placet;
-        let token = placet.ready.agent_token.clone().unwrap();
-        let url = format!("{}/mcp/fixture", placet.ready.agents);
-        let (began, streaming) = std::sync::mpsc::channel();
-        let held = scope.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let call =
-                    reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(token);
-                let call = call.header("accept", "application/json, text/event-stream");
-                let answer = call.header("content-type", "application/json").body(body).send().await.unwrap();
-                began.send(answer.headers()["content-type"].clone()).unwrap();
-                answer.text().await.unwrap()
-            })
-        });
-        let session = placet.session_of("Ada");
-        let id = session.waiting();
         // Who approves before the stream began is given no stream.
-        assert_eq!(streaming.recv().unwrap(), "text/event-stream");
-        session.approve(&id);
-        let events = held.join().unwrap();
+        let held = Held::begin(scope, &bench, &token, "tools/call", &call);
+        session.approve(&session.waiting());
+        let events = held.told();
         assert!(events.starts_with(": waiting\n\n"), "{events}");
         assert!(events.contains(r#"{\"text\": \"x\"}"#), "{events}");
         // How far the call is, as its server says, but for what it must not say and what is about another call.

@@ -317,11 +317,11 @@ fn who_hangs_up_twice_at_the_same_time_is_answered_before_that() {
 }
 
 /// A call that is held: what its client reads once it ends.
-struct Held<'s>(std::thread::ScopedJoinHandle<'s, String>);
+pub(crate) struct Held<'s>(std::thread::ScopedJoinHandle<'s, String>);
 
 impl<'s> Held<'s> {
     /// Returns once its client has been told that it is held.
-    fn begin(
+    pub(crate) fn begin(
         scope: &'s std::thread::Scope<'s, '_>,
         bench: &Bench,
         token: &str,
@@ -346,7 +346,7 @@ impl<'s> Held<'s> {
         Held(held)
     }
 
-    fn told(self) -> String {
+    pub(crate) fn told(self) -> String {
         self.0.join().unwrap()
     }
 }

@@ -34,6 +34,7 @@ use self::kept::Tokens;
 use self::outside::Outside;
 use self::tokens::{Client, Issued, NoToken, Proof, TokenEndpoint};
 use super::catalogue::{Oauth, OauthGrant, Server, ServerName};
+use super::upstream::shows_any;
 use super::{ServerSecrets, ToolSource};
 use crate::authority::AuthorityErrorKind;
 
@@ -285,7 +286,8 @@ impl Credential {
     /// What to say of an answer that wants a better token, if it does. The next login asks for what is lacking.
     pub(super) fn not_enough(&self, headers: &HeaderMap) -> Option<String> {
         let challenge = Challenge::of(headers);
-        let fits = |scope: &&String| scope.len() <= SCOPE_BYTES_MAX && !self.seen_in(scope);
+        let secrets = self.secrets();
+        let fits = |scope: &&String| scope.len() <= SCOPE_BYTES_MAX && !shows_any(&secrets, scope);
         let scopes: Vec<String> =
             challenge.lacking()?.iter().filter(fits).take(SCOPES_MAX).cloned().collect();
         let why = format!(
@@ -310,11 +312,6 @@ impl Credential {
     /// What may not stand in what a server answers.
     pub(super) fn secrets(&self) -> Vec<Secret> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether it is, or has in it, one of them.
-    fn seen_in(&self, text: &str) -> bool {
-        self.secrets().iter().any(|secret| text.contains(&*String::from_utf8_lossy(secret.expose())))
     }
 
     fn remember_tokens(&self, login: &Login) {

@@ -10,7 +10,7 @@ const NESTED_MAX: usize = 3;
 
 /// Whether a text contains one of these secrets: as it is written, or in what its JSON means, for everybody escapes in a way
 /// of their own. What cannot be looked through is taken for one.
-pub(super) fn shows_any(secrets: &[Secret], text: &str) -> bool {
+pub(in crate::mcp) fn shows_any(secrets: &[Secret], text: &str) -> bool {
     if secrets.is_empty() {
         return false;
     }

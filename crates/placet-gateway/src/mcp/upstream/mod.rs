@@ -33,6 +33,7 @@ use crate::runner::user::Identity;
 
 use answers::Listener;
 pub(super) use answers::{CallError, Heard, Refusal, Reported, ServerError, Unreached};
+pub(super) use leaks::shows_any;
 pub(super) use seats::Upstreams;
 
 /// How long opening a connection and listing tools may take.
@@ -264,7 +265,7 @@ impl Session {
         if self.leaks(words) {
             return WITHHELD.to_owned();
         }
-        visible(&words.chars().take(WORDS_MAX).collect::<String>())
+        shown(words)
     }
 
     /// A refusal may tell a secret as well as a result may, and is no longer than people read.
@@ -273,7 +274,6 @@ impl Session {
         if self.leaks(&words) || data.as_ref().is_some_and(|data| self.leaks(data)) {
             return WITHHELD.to_owned().into();
         }
-        let shown = |words: &str| visible(&words.chars().take(WORDS_MAX).collect::<String>());
         let fits = data.is_none_or(|data| data.len() <= DATA_BYTES_MAX);
         let error = error.map(|error| ServerError {
             message: shown(&error.message),
@@ -430,7 +430,7 @@ impl Session {
     /// Whether a text contains a secret of this server: as it is written, or in what its JSON means, for everybody escapes
     /// in a way of their own. What cannot be looked through is taken for one.
     pub(super) fn leaks(&self, text: &str) -> bool {
-        leaks::shows_any(&self.secrets(), text)
+        shows_any(&self.secrets(), text)
     }
 
     /// What it was given, and what it is given with each call.
@@ -448,6 +448,11 @@ pub(super) enum Freshness {
     Kept,
     /// Ask again: something was approved on the strength of it.
     Fresh,
+}
+
+/// What others wrote, no longer than people read.
+fn shown(words: &str) -> String {
+    visible(&words.chars().take(WORDS_MAX).collect::<String>())
 }
 
 fn take(listing: &mut Listing, tool: &RawValue) {
