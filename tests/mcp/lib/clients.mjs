@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BINARY, NODE, PYTHON, PYTHON_OLDER, RUST, client } from './installed.mjs';
 
 const sdk = (version) => `@modelcontextprotocol/${version === 1 ? 'sdk' : 'client'}`;
@@ -30,14 +31,19 @@ export const CLIENTS = {
 export class Client {
   #child;
   #answers;
+  #patience;
   #said = '';
 
-  /** Starts a client of `gateway`'s `server` (or of all, without one) for whoever has this token. */
-  constructor(gateway, { name, server, token, seconds }) {
+  /**
+   * Starts a client of `gateway`'s `server` (or of all, without one) for whoever has this token. Some clients never give
+   * up: after `patience` seconds without an answer the test does.
+   */
+  constructor(gateway, { name, server, token, seconds, patience = 120 }) {
     const { command, with: more = [], stdio } = CLIENTS[name];
     const [program, ...args] = command;
     const address = stdio ? JSON.stringify([BINARY, 'mcp', 'stdio', ...(server ? [server] : [])]) : gateway.address(server);
     this.name = name;
+    this.#patience = patience;
     this.#child = spawn(program, [...args, address, ...more], {
       env: {
         PATH: process.env.PATH,
@@ -74,7 +80,10 @@ export class Client {
 
   async #ask(question) {
     this.#child.stdin.write(`${JSON.stringify(question)}\n`);
-    const { value } = await this.#answers.next();
+    const late = sleep(this.#patience * 1000, undefined, { ref: false }).then(() => {
+      throw new Error(`${this.name} does not answer ${JSON.stringify(question)}; it said:\n${this.#said}`);
+    });
+    const { value } = await Promise.race([this.#answers.next(), late]);
     assert.ok(value, `the client ended; it said:\n${this.#said}`);
     const answer = JSON.parse(value);
     if ('error' in answer) throw new ClientError(answer.error, this.#said);

@@ -2,6 +2,9 @@
 
 import assert from 'node:assert/strict';
 
+/** The refusals after which one reads again. */
+const MOVED = /"code":"(content_moved|moved)"/;
+
 export class Reviewer {
   #door;
   #headers;
@@ -29,10 +32,15 @@ export class Reviewer {
     return this.#vote(id, 'deny', reason);
   }
 
-  async #vote(id, verdict, reason) {
+  /** Votes on what is shown. If that moved meanwhile, looks again, as a person would, but not for ever. */
+  async #vote(id, verdict, reason, looks = 3) {
     const { request, card_hash: card } = await this.#call(`/v1/reviews/${id}`);
     const { digest, content_version: version } = request;
-    return this.#call(`/v1/reviews/${id}/votes`, { verdict, reason, digest, version, card });
+    const ballot = { verdict, reason, digest, version, card };
+    return this.#call(`/v1/reviews/${id}/votes`, ballot).catch((refusal) => {
+      if (looks === 1 || !MOVED.test(refusal.message)) throw refusal;
+      return this.#vote(id, verdict, reason, looks - 1);
+    });
   }
 
   async #call(path, body) {
