@@ -80,12 +80,16 @@ class Gateway {
     return (await answer.json()).requests;
   }
 
-  /** The request of this agent's whose arguments contain this text, as soon as it waits for a person. */
-  async waiting(token, text) {
+  /**
+   * The request of this agent's whose arguments contain this text, as soon as it waits for a person; none if it is not
+   * there when the call for it is `over`.
+   */
+  async waiting(token, text, over = () => false) {
     for (let tries = 0; tries < 600; tries += 1) {
+      const last = over();
       const requests = await this.pending(token);
       const found = requests.find(({ canonical }) => canonical.includes(text));
-      if (found) return found;
+      if (found || last) return found;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     throw new Error(`no request with ${text} waits for a person`);
