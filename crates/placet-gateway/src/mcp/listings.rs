@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use placet_core::c14n::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ use super::wire::RpcError;
 const PAGES_MAX: usize = 32;
 /// How many things a server's list may name.
 const ITEMS_MAX: usize = 4096;
-/// How many bytes all that is listed may have.
+/// How many bytes a server's list may have, and about how many a list of all servers has before it goes on elsewhere.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A list is read anew after this long, also without a word of the server; and one that could not be read is tried again.
 const AGE_MAX: Duration = Duration::from_secs(15);
@@ -176,12 +177,14 @@ pub(super) fn name_in(scope: &Scope, name: &str) -> Option<(ServerName, String)>
 }
 
 impl Mcp {
-    /// A list of all servers in this scope, whole, without what policy rules out for this caller.
+    /// A list of all servers in this scope, without what policy rules out for this caller. One server's is whole; that of
+    /// all goes on, where it grows long, with the server that the cursor names.
     pub(super) async fn list(
         &self,
         client: &Client,
         scope: &Scope,
         listed: Listed,
+        cursor: Option<&str>,
     ) -> Result<String, RpcError> {
         let catalogue = self.catalogue().await?;
         let servers = in_scope(&catalogue, scope)?;
@@ -190,30 +193,42 @@ impl Mcp {
         if passing.is_empty() {
             return Err(RpcError::no_such_method(listed.method()));
         }
-        let (mut named, mut bytes) = (Vec::new(), 0);
-        for server in passing {
-            let read = self.read_of(&catalogue, &server.name, move |session| async move {
+        let asked: Vec<&Server> = match cursor {
+            None => passing,
+            Some(cursor) => passing.into_iter().skip_while(|server| server.name.as_str() != cursor).collect(),
+        };
+        if asked.is_empty() {
+            return Err(RpcError::bad_params("the cursor leads nowhere: begin the list anew"));
+        }
+        // One that does not answer holds up nobody but itself.
+        let readings = asked.iter().map(|server| {
+            self.read_of(&catalogue, &server.name, move |session| async move {
                 Some(read(&session, listed).await)
-            });
-            // A server that cannot be reached offers nothing that could be asked for.
-            let Some(items) = read.await else { continue };
-            for item in items.iter() {
+            })
+        });
+        let readings = join_all(readings).await;
+        let (mut named, mut bytes, mut next) = (Vec::new(), 0, None);
+        // A server that cannot be reached offers nothing that could be asked for.
+        for (server, items) in asked.into_iter().zip(readings.into_iter().map(Option::unwrap_or_default)) {
+            let written = items.iter().filter_map(|item| {
                 let written = match scope {
-                    Scope::One(_) => Some(item.written.get().to_owned()),
-                    Scope::All => listed.of_server(&server.name, item),
+                    Scope::One(_) => item.written.get().to_owned(),
+                    Scope::All => listed.of_server(&server.name, item)?,
                 };
-                let call = listed.call(&item.name).arguments(&server.name);
-                // Before the next server is asked: what is refused in the end need not be gathered.
-                bytes += written.as_ref().map_or(0, String::len);
-                if bytes > BYTES_MAX {
-                    return Err(RpcError::internal("the list has more than 4 MiB"));
-                }
-                named.extend(written.map(|written| (written, call)));
+                Some((written, listed.call(&item.name).arguments(&server.name)))
+            });
+            let written: Vec<(String, Value)> = written.collect();
+            bytes += written.iter().map(|(written, _)| written.len()).sum::<usize>();
+            if bytes > BYTES_MAX && !named.is_empty() {
+                next = Some(&server.name);
+                break;
             }
+            named.extend(written);
         }
         let items = self.callable(client.principal, named).await?;
+        let next = next.map(|server| format!(",\"nextCursor\":\"{server}\"")).unwrap_or_default();
         let fresh = if client.is_modern() { ",\"ttlMs\":0,\"cacheScope\":\"private\"" } else { "" };
-        Ok(format!("{{\"{}\":[{}]{fresh}}}", listed.member(), items.join(",")))
+        Ok(format!("{{\"{}\":[{}]{next}{fresh}}}", listed.member(), items.join(",")))
     }
 }
 

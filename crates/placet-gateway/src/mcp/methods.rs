@@ -37,8 +37,8 @@ impl Mcp {
         let mcp = self.clone();
         Box::pin(async move {
             let result = match (call.method.as_str(), client.era) {
-                ("initialize", Era::Legacy) => mcp.initialize(&scope, &call).await,
-                ("server/discover", Era::Modern) => mcp.discover(&scope).await,
+                ("initialize", Era::Legacy) => mcp.initialize(&client, &scope, &call).await,
+                ("server/discover", Era::Modern) => mcp.discover(&client, &scope).await,
                 ("ping", Era::Legacy) => Ok("{}".to_owned()),
                 ("tools/list", _) => mcp.list_tools(&client, version.as_deref(), &scope).await,
                 ("tools/call", _) => mcp.tools_call(&client, &scope, call).await,
@@ -47,7 +47,7 @@ impl Mcp {
                 }
                 (method, _) if method.starts_with("tasks/") => mcp.tasks(&client, &call).await,
                 (method, _) => match Listed::by(method) {
-                    Some(listed) => mcp.list(&client, &scope, listed).await,
+                    Some(listed) => mcp.list(&client, &scope, listed, call.text("cursor")).await,
                     None => Err(RpcError::no_such_method(method)),
                 },
             }?;
@@ -55,7 +55,7 @@ impl Mcp {
         })
     }
 
-    async fn initialize(&self, scope: &Scope, call: &Call) -> Result<String, RpcError> {
+    async fn initialize(&self, client: &Client, scope: &Scope, call: &Call) -> Result<String, RpcError> {
         let spoken = spoken(call);
         let catalogue = self.catalogue().await?;
         let mut capabilities = capabilities(&catalogue, scope)?;
@@ -69,11 +69,12 @@ impl Mcp {
             ("capabilities", Value::object(capabilities)),
             ("serverInfo", server_info()),
         ];
-        members.extend(instructions(&catalogue, scope)?.map(|text| ("instructions", Value::String(text))));
+        let instructions = self.instructions(client, &catalogue, scope).await?;
+        members.push(("instructions", Value::String(instructions)));
         Ok(Value::object(members).canonical())
     }
 
-    async fn discover(&self, scope: &Scope) -> Result<String, RpcError> {
+    async fn discover(&self, client: &Client, scope: &Scope) -> Result<String, RpcError> {
         let catalogue = self.catalogue().await?;
         let mut capabilities = capabilities(&catalogue, scope)?;
         capabilities.push(("extensions", Value::object([(TASKS, nothing())])));
@@ -86,7 +87,8 @@ impl Mcp {
             ("cacheScope", Value::string("private")),
             (META, Value::object([(META_SERVER_INFO, server_info())])),
         ];
-        members.extend(instructions(&catalogue, scope)?.map(|text| ("instructions", Value::String(text))));
+        let instructions = self.instructions(client, &catalogue, scope).await?;
+        members.push(("instructions", Value::String(instructions)));
         Ok(Value::object(members).canonical())
     }
 
@@ -130,6 +132,32 @@ impl Mcp {
             members.extend([("ttlMs", Value::integer(0)), ("cacheScope", Value::string("private"))]);
         }
         Ok(Value::object(members).canonical())
+    }
+
+    /// What servers tell models, as accepted, and what placet adds to it. A server none of whose tools policy leaves to this
+    /// caller tells them nothing.
+    async fn instructions(
+        &self,
+        client: &Client,
+        catalogue: &Catalogue,
+        scope: &Scope,
+    ) -> Result<String, RpcError> {
+        let telling = in_scope(catalogue, scope)?;
+        let telling = telling.into_iter().filter_map(|server| Some((server, server.instructions.as_ref()?)));
+        let tools = telling.flat_map(|(server, text)| {
+            let call = |name: &str| {
+                What::Tool { name: name.to_owned(), arguments: nothing() }.arguments(&server.name)
+            };
+            server.tools().map(move |tool| ((&server.name, text), call(tool.definition.name())))
+        });
+        // Whoever may not ask now what there is learns it from the list of tools; that they have to wait stays true.
+        let callable = self.callable(client.principal, tools.collect()).await.unwrap_or_default();
+        let told: BTreeMap<&ServerName, &String> = callable.into_iter().collect();
+        let own = format!(
+            "Some of these tools wait for a person to approve the call. A result that says so is no failure: call {AWAIT_TOOL} with \
+             the approval_id that it tells, or repeat the exact same call, to get the outcome."
+        );
+        Ok(told.into_values().chain([&own]).map(String::as_str).collect::<Vec<_>>().join("\n\n"))
     }
 
     /// The accepted tools of a server that are what they were.
@@ -287,18 +315,6 @@ pub(super) fn in_scope<'c>(catalogue: &'c Catalogue, scope: &Scope) -> Result<Ve
         Scope::All => Ok(catalogue.servers().collect()),
         Scope::One(name) => Ok(vec![catalogue.server(name).ok_or_else(no_such_server)?]),
     }
-}
-
-/// What the server tells models, as accepted, and what placet adds to it.
-fn instructions(catalogue: &Catalogue, scope: &Scope) -> Result<Option<String>, RpcError> {
-    let own = format!(
-        "Some of these tools wait for a person to approve the call. A result that says so is no failure: call {AWAIT_TOOL} with the \
-         approval_id that it tells, or repeat the exact same call, to get the outcome."
-    );
-    let servers = in_scope(catalogue, scope)?;
-    let accepted = servers.iter().filter_map(|server| server.instructions.clone());
-    let all: Vec<String> = accepted.chain([own]).collect();
-    Ok(Some(all.join("\n\n")))
 }
 
 fn server_info() -> Value {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hyper::Method;
 use placet_api::mcp::{ServerDocument, ServersDocument, ToolDocument};
 use placet_gateway::mcp::catalogue::{Definition, ServerName, acceptance, server_file};
 use serde::Serialize;
@@ -18,6 +19,9 @@ use crate::config::{self, ConfigArgs};
 use crate::credentials;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, plain};
+
+/// What the name of a login begins with, among secrets; the server's follows.
+const LOGIN: &str = "oauth.";
 
 /// Does it.
 pub(crate) fn run(command: Mcp, config: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
@@ -332,7 +336,18 @@ fn remove(server: &str, change: &Change, config: &ConfigArgs, output: Output) ->
     for path in acceptance(&name, None, []).into_keys() {
         write(&directory.join(path), None)?;
     }
-    activate_directory(&directory, change.yes, config, output)
+    let exit = activate_directory(&directory, change.yes, config, output)?;
+    // Nothing logs in there any more.
+    on_socket(config, async |admin| {
+        match admin.send(Method::DELETE, &["secrets", &format!("{LOGIN}{name}")]).await {
+            Ok(()) => output.say(&format!(
+                "The login at {name} is removed. Whoever issued it still knows it: end it there, too."
+            )),
+            Err(failure) if failure.code.as_deref() == Some("not_found") => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(exit)
+    })
 }
 
 async fn servers(admin: &Admin) -> Result<ServersDocument, Failure> {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::Options;
+use crate::harness::{Http, Options, eventually};
 use crate::tools::{Bench, MODERN, message, result};
 
 const PASS: [&str; 2] = ["--pass", "resources,prompts,completions"];
@@ -121,6 +121,63 @@ fn a_list_is_read_once_for_all_agents_and_again_when_its_server_says_so() {
         fs::remove_file(bench.home.join("changed")).unwrap();
         call(&bench, "/mcp/fixture", "resources/templates/list", json!({}));
         assert_eq!(readings(&bench, "resources/templates/list"), again, "{said}");
+    }
+}
+
+#[test]
+fn a_list_of_all_servers_goes_on_where_it_grows_long() {
+    let bench = Bench::with("1s", &PASS);
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/server.py");
+    let add =
+        ["mcp", "add", "second", "--yes", "--pass", "resources", "--", "/usr/bin/env", "python3", server];
+    bench.placet.cli(add).arg(&bench.home).succeeds();
+    let all = |params: Value| call(&bench, "/mcp", "resources/list", params);
+    let whole = ["fixture+note:///1", "fixture+note:///2", "second+note:///1", "second+note:///2"];
+    assert_eq!(names(&all(json!({}))), whole);
+
+    bench.tell("fat", "30");
+    bench.tell("changed", "notifications/resources/list_changed");
+    // Each says so when it is asked for something else.
+    call(&bench, "/mcp", "resources/templates/list", json!({}));
+    let first = eventually("the lists are read anew", || {
+        let first = all(json!({}));
+        (first["result"]["nextCursor"] == "second").then_some(first)
+    });
+    let all_of = |list: &Value, server: &str| {
+        let names = names(list);
+        assert_eq!(names.len(), 2 * 31);
+        assert!(names.iter().all(|name| name.starts_with(server)), "{names:?}");
+    };
+    all_of(&first, "fixture+");
+    let second = all(json!({"cursor": "second"}));
+    all_of(&second, "second+");
+    assert_eq!(second["result"]["nextCursor"], Value::Null);
+    // One server's list is always whole.
+    assert_eq!(names(&call(&bench, "/mcp/second", "resources/list", json!({}))).len(), 2 * 31);
+    for cursor in ["third", "", "fixture__"] {
+        assert_eq!(all(json!({"cursor": cursor}))["error"]["code"], -32602, "{cursor}");
+    }
+}
+
+#[test]
+fn whoever_may_call_nothing_of_a_server_is_told_nothing_by_it() {
+    let bench = Bench::start();
+    let other = bench.placet.add_agent("other");
+    bench.placet.cli(["group", "add", "trusted"]).succeeds();
+    bench.placet.cli(["group", "join", "trusted", "other"]).succeeds();
+    let rule = r#"@id("trusted-only") @because("It is.")
+        forbid (principal, action == Action::"mcp.call", resource)
+        when { context.server == "fixture" && !(principal in Group::"trusted") };"#;
+    fs::write(bench.placet.policy().join("never.cedar"), rule).unwrap();
+    bench.placet.activate();
+    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}});
+    for path in ["/mcp", "/mcp/fixture"] {
+        let told = |door: Http<'_>| {
+            let begun = result(&door.post(path, &begin).expect(200));
+            begun["instructions"].as_str().unwrap().contains("Echo is harmless.")
+        };
+        assert!(!told(bench.door()), "{path}");
+        assert!(told(bench.door().bearer(Some(&other))), "{path}");
     }
 }
 

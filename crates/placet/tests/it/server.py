@@ -113,7 +113,8 @@ def beside_tools(method, params):
     if method == "resources/list":
         page = 2 if params.get("cursor") == "2" else 1
         uri = "note:///%d" % page
-        return {"resources": [{"uri": uri, "name": "note", "x-vendor": 1.0}], **({"nextCursor": "2"} if page == 1 else {})}
+        more = [{"uri": "%s-%d" % (uri, n), "name": "n", "description": "x" * 50000} for n in range(int(told("fat") or 0))]
+        return {"resources": [{"uri": uri, "name": "note", "x-vendor": 1.0}] + more, **({"nextCursor": "2"} if page == 1 else {})}
     if method == "resources/templates/list":
         return {"resourceTemplates": [{"uriTemplate": "note:///{n}", "name": "notes"}]}
     if method == "prompts/list":

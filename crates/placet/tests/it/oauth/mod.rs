@@ -179,6 +179,17 @@ fn an_operator_logs_in_and_nobody_else_sees_the_token() {
 }
 
 #[test]
+fn a_server_that_is_taken_out_takes_its_login_along() {
+    let bench = Bench::with(&[]);
+    bench.logs_in();
+    assert_eq!(bench.version(), 1);
+    let ended = bench.placet.cli(["mcp", "rm", "fixture", "--yes"]).run();
+    assert!(ended.code == 0 && ended.stderr.contains("The login at fixture is removed."), "{ended:?}");
+    assert_eq!(bench.version(), Value::Null);
+    assert_eq!(bench.placet.verdicts("secret.removed").len(), 1);
+}
+
+#[test]
 fn a_token_is_renewed_before_it_ends_and_kept_before_it_is_used() {
     let bench = Bench::with(&[]);
     // Shorter than the margin: it is renewed as soon as it is no longer new, and each renewal takes another one that renews.
