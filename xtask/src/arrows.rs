@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! core ◄─ policy ◄─┐        core ◄─ api ◄─┬─ gateway
-//!   ▲               ├─ broker ◄─ server ───┘
+//!   ▲               ├─ broker ◄─ server ───┘    core ◄─ identity ◄─ server
 //!   └── store ◄─────┤             placet → all of them
 //! ledger ◄──────────┘             testkit: in tests only, broker and above
 //! ```
@@ -17,6 +17,7 @@ const POLICY: &str = "placet-policy";
 const LEDGER: &str = "placet-ledger";
 const STORE: &str = "placet-store";
 const BROKER: &str = "placet-broker";
+const IDENTITY: &str = "placet-identity";
 const GATEWAY: &str = "placet-gateway";
 const API: &str = "placet-api";
 const SERVER: &str = "placet-server";
@@ -27,19 +28,20 @@ const FUZZ: &str = "placet-fuzz";
 const XTASK: &str = "xtask";
 
 /// Each crate with the crates of ours that it may depend on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     (CORE, &[]),
     (LEDGER, &[]),
     (POLICY, &[CORE]),
     (API, &[CORE]),
     (STORE, &[CORE, LEDGER]),
     (BROKER, &[CORE, POLICY, LEDGER, STORE]),
+    (IDENTITY, &[CORE]),
     (GATEWAY, &[CORE, API]),
-    (SERVER, &[CORE, API, BROKER, STORE]),
-    (PLACET, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API, SERVER]),
+    (SERVER, &[CORE, API, IDENTITY, BROKER, STORE]),
+    (PLACET, &[CORE, POLICY, LEDGER, STORE, BROKER, IDENTITY, GATEWAY, API, SERVER]),
     (TESTKIT, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API]),
     (BENCH, &[CORE, POLICY, LEDGER, STORE, BROKER, GATEWAY, API, SERVER, TESTKIT]),
-    (FUZZ, &[CORE, POLICY, LEDGER, GATEWAY, API, SERVER]),
+    (FUZZ, &[CORE, POLICY, LEDGER, IDENTITY, GATEWAY, API, SERVER]),
     (XTASK, &[]),
 ];
 
@@ -53,7 +55,7 @@ struct Absence {
     why: &'static str,
 }
 
-const ABSENCES: [Absence; 7] = [
+const ABSENCES: [Absence; 8] = [
     Absence {
         packages: &["rusqlite", "tokio-postgres", "deadpool-postgres"],
         // Bench inserts bare rows: the floor that the store is measured against.
@@ -81,13 +83,18 @@ const ABSENCES: [Absence; 7] = [
     },
     Absence {
         packages: &["reqwest"],
-        only_in: &[API, GATEWAY, PLACET, TESTKIT, BENCH],
-        why: "calls go out through api's client or an enforcement point",
+        only_in: &[API, IDENTITY, GATEWAY, PLACET, TESTKIT, BENCH],
+        why: "calls go out through api's client, an enforcement point, or to issuers",
+    },
+    Absence {
+        packages: &["jsonwebtoken"],
+        only_in: &[IDENTITY],
+        why: "tokens that others signed are verified in identity only",
     },
     Absence { packages: &["askama"], only_in: &[SERVER], why: "pages are rendered in server only" },
     Absence {
         packages: &["tokio", "futures", "async-trait"],
-        only_in: &[STORE, BROKER, GATEWAY, API, SERVER, PLACET, TESTKIT, BENCH],
+        only_in: &[STORE, BROKER, IDENTITY, GATEWAY, API, SERVER, PLACET, TESTKIT, BENCH],
         why: "core, policy and ledger know no IO and no async",
     },
     Absence {

@@ -51,10 +51,22 @@ pub struct AgentDocument {
     pub acts_for: Vec<String>,
     /// The groups it is in.
     pub groups: Vec<String>,
+    /// Whose tokens of another issuer are its own.
+    #[serde(default)]
+    pub workload: Option<WorkloadDocument>,
     /// Whether it may act.
     pub active: bool,
     /// When it was added.
     pub created_at: String,
+}
+
+/// Who an agent is to the platform that it runs on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkloadDocument {
+    /// Who issues its tokens.
+    pub issuer: String,
+    /// What it is called there.
+    pub subject: String,
 }
 
 /// A sign-in link, shown once.
@@ -73,8 +85,8 @@ pub struct InvitationDocument {
 pub struct AgentCredential {
     /// Which.
     pub agent: AgentDocument,
-    /// Its token.
-    pub token: String,
+    /// Its token; none for one that calls with those of another issuer.
+    pub token: Option<String>,
 }
 
 /// An enforcement point with a credential of its own.
@@ -221,6 +233,8 @@ pub struct NewAgentRequest {
     pub acts_for: Vec<String>,
     /// The groups it is in.
     pub groups: Vec<String>,
+    /// Who issues its tokens, and what it is called there, if they are not placet's.
+    pub workload: Option<WorkloadDocument>,
 }
 
 impl NewAgentRequest {
@@ -232,9 +246,21 @@ impl NewAgentRequest {
             Some("pipeline") => true,
             Some(_) => return Err(members.refuse("kind", "bad_value", "Write agent or pipeline.")),
         };
+        let issuer = members.optional_text("issuer", NAME_BYTES_MAX)?;
+        let workload = match (issuer, members.optional_text("subject", NAME_BYTES_MAX)?) {
+            (Some(issuer), Some(subject)) => Some(WorkloadDocument { issuer, subject }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(members.refuse("subject", "missing_member", "It belongs to an issuer."));
+            }
+            (None, Some(_)) => {
+                return Err(members.refuse("issuer", "missing_member", "It belongs to a subject."));
+            }
+        };
         let read = NewAgentRequest {
             name: members.text("name", NAME_BYTES_MAX)?,
             pipeline,
+            workload,
             sponsor: members.text("sponsor", NAME_BYTES_MAX)?,
             owners: members.texts("owners", NAMES_MAX)?,
             acts_for: members.texts("acts_for", NAMES_MAX)?,
@@ -246,15 +272,19 @@ impl NewAgentRequest {
 
     /// The body that reads back as this.
     pub fn to_json(&self) -> String {
-        Value::object([
+        let always = [
             ("name", Value::string(self.name.clone())),
             ("kind", Value::string(if self.pipeline { "pipeline" } else { "agent" })),
             ("sponsor", Value::string(self.sponsor.clone())),
             ("owners", texts(&self.owners)),
             ("acts_for", texts(&self.acts_for)),
             ("groups", texts(&self.groups)),
-        ])
-        .canonical()
+        ];
+        let workload = self.workload.iter().flat_map(|workload| {
+            [("issuer", &workload.issuer), ("subject", &workload.subject)]
+                .map(|(key, text)| (key, Value::string(text.clone())))
+        });
+        Value::object(always.into_iter().chain(workload)).canonical()
     }
 }
 

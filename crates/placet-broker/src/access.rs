@@ -6,7 +6,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use placet_core::c14n::Value;
 use placet_core::digest::Sha256Digest;
-use placet_core::directory::{Operator, Person, Session, Status};
+use placet_core::directory::{Operator, Person, Session, Status, Workload};
 use placet_core::entropy::random_bytes;
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::SessionId;
@@ -88,6 +88,14 @@ impl Broker {
         // The sponsor has to stand too: nobody answers for an agent whose sponsor has gone.
         let agent = directory.active_agent(agent.id).filter(|known| known.token_hash == hash);
         let agent = agent.ok_or(CallError::Unauthenticated)?.clone();
+        Ok(Caller { principal: agent.principal(), agent })
+    }
+
+    /// The agent or pipeline that this workload is. Whoever asks has proof of that.
+    pub async fn agent_of(&self, workload: &Workload) -> Result<Caller, CallError> {
+        self.trusted().await?;
+        let directory = self.0.views.directory().await?;
+        let agent = directory.active_agent_of(workload).ok_or(CallError::Unauthenticated)?.clone();
         Ok(Caller { principal: agent.principal(), agent })
     }
 

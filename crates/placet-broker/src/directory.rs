@@ -6,6 +6,7 @@ use std::sync::Arc;
 use placet_core::c14n::Value;
 use placet_core::directory::{
     AccessEnd, Agent, AgentKind, Directory, GroupName, Invitation, Operator, Person, PersonToken, Status,
+    Workload,
 };
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::{AgentId, InvitationId, PepId, PersonId, TokenId};
@@ -44,6 +45,8 @@ pub struct NewAgent {
     pub acts_for: Vec<String>,
     /// The groups it is in.
     pub groups: Vec<String>,
+    /// Whose tokens of another issuer are its own.
+    pub workload: Option<Workload>,
 }
 
 /// A sign-in link.
@@ -224,6 +227,9 @@ impl Broker {
         if directory.agents.values().any(|agent| agent.status == Status::Active && agent.name == name) {
             return Err(taken(&name));
         }
+        if let Some(other) = new.workload.as_ref().and_then(|workload| directory.active_agent_of(workload)) {
+            return Err(taken(&other.name));
+        }
         let people = |references: &[String]| -> Result<BTreeSet<PersonId>, CallError> {
             references.iter().map(|who| find_person(&directory, who).map(|person| person.id)).collect()
         };
@@ -240,11 +246,17 @@ impl Broker {
             status: Status::Active,
             token_hash,
             credential_version: 1,
+            workload: new.workload,
             created_at: now,
         };
-        let draft = drafts::operated(Kind::AgentAdded, operator, ("agent", agent.id.to_string()))
+        let mut draft = drafts::operated(Kind::AgentAdded, operator, ("agent", agent.id.to_string()))
             .commit("name", Value::string(agent.name.as_str()))
             .commit("sponsor", Value::string(agent.sponsor.to_string()));
+        if let Some(workload) = &agent.workload {
+            draft = draft
+                .commit("issuer", Value::string(workload.issuer()))
+                .commit("subject", Value::string(workload.subject()));
+        }
         self.change(&directory, vec![Write::Agent(agent.clone())], draft).await?;
         Ok((agent, token))
     }
@@ -260,7 +272,7 @@ impl Broker {
         Ok(agent)
     }
 
-    /// Mints a new bearer token for an agent; the old one opens nothing from now on.
+    /// Mints a new bearer token for an agent; what it called with before opens nothing from now on.
     pub async fn rotate_agent(
         &self,
         operator: &Operator,
@@ -271,6 +283,7 @@ impl Broker {
         let (token, token_hash) = self.credential(AGENT_PREFIX);
         agent.token_hash = token_hash;
         agent.credential_version = agent.credential_version.saturating_add(1);
+        agent.workload = None;
         let draft = drafts::operated(Kind::AgentChanged, operator, ("agent", agent.id.to_string()))
             .verdict("rotated");
         self.change(&directory, vec![Write::Agent(agent.clone())], draft).await?;

@@ -87,6 +87,8 @@ pub async fn accept_rollback(
         // The hash of nothing that anybody knows; an operator hands out a new token.
         agent.token_hash = Sha256Digest::of(&random_bytes::<32>(entropy));
         agent.credential_version = agent.credential_version.saturating_add(1);
+        // It may have been another's since, or nobody's.
+        agent.workload = None;
         transition.writes.push(Write::Agent(agent));
     }
     for pep in directory.peps.values() {

@@ -102,8 +102,36 @@ pub struct Agent {
     pub token_hash: Sha256Digest,
     /// Counts up with each new token, so that a decision made for an old one is refused.
     pub credential_version: u32,
+    /// Whose tokens of another issuer are its own, too; unique among agents that are active.
+    pub workload: Option<Workload>,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+/// Who an automated principal is to the platform that it runs on: the issuer and the subject of its tokens.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Workload {
+    issuer: String,
+    subject: String,
+}
+
+impl Workload {
+    /// These two, if each is a text of 1 to 256 bytes without control characters.
+    pub fn new(issuer: &str, subject: &str) -> Option<Self> {
+        let fits = |text: &str| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        let both = fits(issuer) && fits(subject);
+        both.then(|| Workload { issuer: issuer.to_owned(), subject: subject.to_owned() })
+    }
+
+    /// Who issues its tokens, an address.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// What it is called there.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
 }
 
 /// Which of an agent's tokens a call came with. Whoever came with one that was replaced gets nothing any more, however
@@ -203,6 +231,13 @@ impl Directory {
     pub fn active_agent(&self, id: AgentId) -> Option<&Agent> {
         let agent = self.agents.get(&id).filter(|agent| agent.status == Status::Active)?;
         self.active_person(agent.sponsor).map(|_| agent)
+    }
+
+    /// The agent that this workload is, if it may act and its sponsor may.
+    pub fn active_agent_of(&self, workload: &Workload) -> Option<&Agent> {
+        let is_it =
+            |agent: &&Agent| agent.status == Status::Active && agent.workload.as_ref() == Some(workload);
+        self.agents.values().find(is_it).and_then(|agent| self.active_agent(agent.id))
     }
 
     /// The enforcement point, if it may act and its sponsor may.

@@ -231,10 +231,19 @@ pub(crate) fn lists() -> Vec<Vec<u8>> {
     ])
 }
 
+pub(crate) fn workload_tokens() -> Vec<Vec<u8>> {
+    bytes([
+        // {"alg":"ES256"}.{"iss":"https://idp.example","sub":"ci","aud":"x","exp":1}
+        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlIiwic3ViIjoiY2kiLCJhdWQiOiJ4IiwiZXhwIjoxfQ.AAAA",
+        // {"alg":"none"}.{}
+        "eyJhbGciOiJub25lIn0.e30.",
+    ])
+}
+
 pub(crate) fn configurations() -> Vec<Vec<u8>> {
     bytes([
         "",
-        "dir = './data'\ntrusted_proxy = true\n[agents]\nlisten = '0.0.0.0:0'\npublic_url = 'https://agents.example.com'\n",
+        "dir = './data'\ntrusted_proxy = true\n[agents]\nlisten = '0.0.0.0:0'\npublic_url = 'https://agents.example.com'\nissuers = 'https://idp.example, https://ci.example=/keys'\n",
         "[limits]\npending = 5\n[lifetimes]\ngrant = '15m'\n[runner]\nrun_as = 'placet-runner'\n\0PLACET__LIMITS__PENDING=6\nPLACET_ROOT_KEY_FILE=/run/key\n",
         "'limits.pending' = 5\n[limits]\npending = 6\n",
         "log = { origin = 'placet.example/ledger', public = false }\n[mcp]\nhold = '45s'\n\0PLACET__AGENTS__LISTEN=[::1]:1\n",

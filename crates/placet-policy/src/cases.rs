@@ -305,6 +305,7 @@ impl World {
                 status: status(agent.disabled),
                 token_hash: Sha256Digest::of(name.as_bytes()),
                 credential_version: 1,
+                workload: None,
                 created_at: Timestamp::EPOCH,
             };
             if world.people.contains_key(name)

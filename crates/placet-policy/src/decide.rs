@@ -473,6 +473,7 @@ mod tests {
             status: Status::Active,
             token_hash: Sha256Digest::of(b""),
             credential_version: 1,
+            workload: None,
             created_at: Timestamp::EPOCH,
         };
         let mut directory = Directory::default();

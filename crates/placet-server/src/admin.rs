@@ -11,17 +11,18 @@ use base64::engine::general_purpose::STANDARD;
 use placet_api::admin::{
     AgentCredential, AgentDocument, FilesDocument, InvitationDocument, LogStatus, NewAgentRequest,
     NewPepRequest, NewPersonRequest, OperatorDocument, PepCredential, PepDocument, PersonDocument,
-    SecretDocument, StatusDocument, TokenDocument,
+    SecretDocument, StatusDocument, TokenDocument, WorkloadDocument,
 };
 use placet_api::audit::{ReindexDocument, ReindexResult};
 use placet_api::entry::EntryList;
 use placet_api::request::RequestList;
+use placet_broker::CallError;
 use placet_broker::audit::AuditFiles;
 use placet_broker::directory::{Invited, NewAgent, NewPerson};
 use placet_broker::execution::SeenRecording;
 use placet_broker::peps::NewPep;
 use placet_core::directory::{
-    Agent, AgentKind, Directory, GroupName, Operator, Pep, Person, PersonToken, Status,
+    Agent, AgentKind, Directory, GroupName, Operator, Pep, Person, PersonToken, Status, Workload,
 };
 use placet_core::id::{PersonId, RequestId};
 use placet_core::secret::Secret;
@@ -241,6 +242,8 @@ async fn add_agent(
     request: Request,
 ) -> Outcome<Response> {
     let body = read_json(request, NewAgentRequest::from_json).await?;
+    let workload = body.workload.map(|named| workload(&app, &named)).transpose()?;
+    let has_own_token = workload.is_none();
     let new = NewAgent {
         name: body.name,
         kind: if body.pipeline { AgentKind::Pipeline } else { AgentKind::Agent },
@@ -248,9 +251,26 @@ async fn add_agent(
         owners: body.owners,
         acts_for: body.acts_for,
         groups: body.groups,
+        workload,
     };
     let (agent, token) = app.broker.add_agent(&operator, new).await?;
-    Ok((StatusCode::CREATED, Json(credential(&app, &agent, token.expose()).await?)).into_response())
+    // A token that nobody needs is one that nobody has.
+    let token = has_own_token.then(|| token.expose());
+    Ok((StatusCode::CREATED, Json(credential(&app, &agent, token).await?)).into_response())
+}
+
+/// Who an agent is to an issuer that is trusted.
+fn workload(app: &App, named: &WorkloadDocument) -> Outcome<Workload> {
+    let refused = |code, detail: &str, pointer: &str| {
+        let (message, pointer) = (detail.to_owned(), Some(pointer.to_owned()));
+        Failure::from(CallError::Invalid { code, message, pointer })
+    };
+    if !app.resource.as_ref().is_some_and(|resource| resource.trusts(&named.issuer)) {
+        let detail = "Its tokens are not read here: name it in agents.issuers first, and start placet anew.";
+        return Err(refused("unknown_issuer", detail, "/issuer"));
+    }
+    let detail = "Write 1 to 256 bytes without control characters, to the letter as they stand in the token.";
+    Workload::new(&named.issuer, &named.subject).ok_or_else(|| refused("bad_subject", detail, "/subject"))
 }
 
 async fn rotate_agent(
@@ -261,12 +281,12 @@ async fn rotate_agent(
 ) -> Outcome<Response> {
     read_nothing(request).await?;
     let (agent, token) = app.broker.rotate_agent(&operator, &which).await?;
-    Ok((StatusCode::CREATED, Json(credential(&app, &agent, token.expose()).await?)).into_response())
+    Ok((StatusCode::CREATED, Json(credential(&app, &agent, Some(token.expose())).await?)).into_response())
 }
 
-async fn credential(app: &App, agent: &Agent, token: &str) -> Outcome<AgentCredential> {
+async fn credential(app: &App, agent: &Agent, token: Option<&str>) -> Outcome<AgentCredential> {
     let directory = app.broker.directory().await?;
-    Ok(AgentCredential { agent: agent_document(agent, &directory), token: token.to_owned() })
+    Ok(AgentCredential { agent: agent_document(agent, &directory), token: token.map(str::to_owned) })
 }
 
 async fn revoke_agent(
@@ -521,6 +541,10 @@ fn agent_document(agent: &Agent, directory: &Directory) -> AgentDocument {
         owners: names(&agent.owners),
         acts_for: names(&agent.acts_for),
         groups: group_names(&agent.groups),
+        workload: agent.workload.as_ref().map(|workload| WorkloadDocument {
+            issuer: workload.issuer().to_owned(),
+            subject: workload.subject().to_owned(),
+        }),
         active: agent.status == Status::Active,
         created_at: agent.created_at.to_string(),
     }

@@ -1,5 +1,5 @@
-//! The agents' door as clients of the Model Context Protocol find it: a protected resource of OAuth 2 (RFC 9728), whose
-//! metadata says which tokens open it. placet gives out no tokens for it but those of its agents.
+//! The agents' door as clients find it: a protected resource of OAuth 2 (RFC 9728), whose metadata say which tokens open it.
+//! placet gives out no tokens for it but those of its agents; with issuers that the operator trusts, theirs open it too.
 //!
 //! ```text
 //! POST /mcp/files ─► 401, WWW-Authenticate: Bearer …, resource_metadata="…/.well-known/oauth-protected-resource/mcp/files"
@@ -13,8 +13,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::get;
 use axum::{Json, Router};
+use placet_core::directory::Workload;
+use placet_core::time::Timestamp;
+use placet_identity::{Issuer, Refused, WorkloadTokens};
 use serde_json::{Value, json};
 
+use crate::agents::REALM;
 use crate::app::App;
 use crate::failure::{Failure, Outcome};
 use crate::gate::{Gate, Origin, PublicUrl};
@@ -24,16 +28,51 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 const PATH_MAX: usize = 64;
 
 /// Where agents reach tools.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Resource {
     url: PublicUrl,
     gate: Gate,
+    workloads: WorkloadTokens,
 }
 
 impl Resource {
-    /// The agents' door at this address.
-    pub fn new(url: PublicUrl) -> Self {
-        Resource { gate: Gate::new(&url), url }
+    /// The agents' door at this address, which these tokens open, beside placet's own.
+    pub fn new(url: PublicUrl, workloads: WorkloadTokens) -> Self {
+        Resource { gate: Gate::new(&url), url, workloads }
+    }
+
+    /// Whether it looks at a bearer token as at one that somebody else issued.
+    pub(crate) fn reads(&self, bearer: &str) -> bool {
+        !self.workloads.issuers().is_empty() && WorkloadTokens::is_one(bearer)
+    }
+
+    /// Those whose tokens open it.
+    pub(crate) fn trusts(&self, issuer: &str) -> bool {
+        self.workloads.issuers().iter().any(|known| known.name() == issuer)
+    }
+
+    /// Whose token this is, which has to be issued for what is at this path.
+    pub(crate) async fn workload(&self, token: &str, path: &str, now: Timestamp) -> Outcome<Workload> {
+        self.workloads.verified(token, &self.audiences(path), now).await.map_err(|refused| match &refused {
+            Refused::Keys(..) => {
+                tracing::warn!(%refused, "a token cannot be verified");
+                let detail = "The keys of the token's issuer cannot be read now. Try again.";
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_unavailable", detail)
+            }
+            _ => Failure::unauthenticated(format!("This token opens nothing here. {refused}"))
+                .with_realm(REALM),
+        })
+    }
+
+    /// For what a token may be issued that opens this path: for the whole door, for all tools, for those of one server.
+    fn audiences(&self, path: &str) -> Vec<String> {
+        let door = self.url.to_string();
+        let mut audiences = vec![format!("{door}/"), door];
+        if is_tools(path) {
+            audiences.push(format!("{}/mcp", self.url));
+            audiences.push(format!("{}{path}", self.url));
+        }
+        audiences
     }
 
     /// Where the metadata of what is at this path stands; none if that is nothing that tokens are given out for.
@@ -88,16 +127,37 @@ async fn of_one(State(app): State<App>, Path(resource): Path<String>) -> Outcome
 
 fn metadata(app: &App, path: &str) -> Outcome<Json<Value>> {
     let resource = app.resource.as_ref().filter(|_| is_tools(path)).ok_or_else(Failure::not_found)?;
-    Ok(Json(json!({
+    let mut metadata = json!({
         "resource": format!("{}{path}", resource.url),
         "resource_name": "placet",
         "bearer_methods_supported": ["header"],
-    })))
+    });
+    let issuers: Vec<&str> = resource.workloads.issuers().iter().map(Issuer::name).collect();
+    if let (Some(members), false) = (metadata.as_object_mut(), issuers.is_empty()) {
+        members.insert("authorization_servers".to_owned(), issuers.into());
+    }
+    Ok(Json(metadata))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn resource() -> Resource {
+        Resource::new(PublicUrl::parse("https://agents.example").unwrap(), WorkloadTokens::new(Vec::new()))
+    }
+
+    #[test]
+    fn a_token_for_one_server_opens_no_other() {
+        let audiences = |path: &str| resource().audiences(path).join(" ");
+        let door = "https://agents.example/ https://agents.example";
+        assert_eq!(audiences("/v1/requests"), door);
+        assert_eq!(
+            audiences("/mcp/files"),
+            format!("{door} https://agents.example/mcp https://agents.example/mcp/files")
+        );
+        assert_eq!(audiences("/mcp/files/"), door);
+    }
 
     #[test]
     fn tools_are_at_these_paths_and_at_no_others() {
@@ -107,7 +167,7 @@ mod tests {
         for path in ["/", "/mcp/", "/mcpx", "/mcp/a/b", "/mcp/A", "/mcp/\"", "/v1/requests", "/mcp/%20"] {
             assert!(!is_tools(path), "{path}");
         }
-        let resource = Resource::new(PublicUrl::parse("https://agents.example").unwrap());
+        let resource = resource();
         assert_eq!(
             resource.metadata_of("/mcp/files").as_deref(),
             Some("https://agents.example/.well-known/oauth-protected-resource/mcp/files")

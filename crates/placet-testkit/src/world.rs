@@ -103,6 +103,7 @@ impl World {
             owners: Vec::new(),
             acts_for: Vec::new(),
             groups: Vec::new(),
+            workload: None,
         };
         self.broker.add_agent(&self.operator, agent).await.unwrap().1.expose().to_owned()
     }

@@ -28,6 +28,7 @@ use placet_gateway::mcp::{self, Mcp, Parts as McpParts};
 use placet_gateway::recovery::recover;
 use placet_gateway::runner::room::Room;
 use placet_gateway::runner::user::Identity;
+use placet_identity::{Issuer, WorkloadTokens};
 use placet_ledger::{KeyName, Signer};
 use placet_server::{AdminListener, App, Limits, Listener, Resource};
 use placet_store::Views;
@@ -92,6 +93,9 @@ pub(crate) enum UpError {
     /// A use case of the first start failed.
     #[error("begin")]
     Call(#[from] CallError),
+    /// An issuer of tokens is none.
+    #[error("read agents.issuers")]
+    Issuer(#[source] placet_identity::IssuerError),
     /// The log's name does not name a key.
     #[error("use the log's origin {0}: choose another log.origin before the first start")]
     Origin(String),
@@ -143,7 +147,7 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         broker.clone(),
         clock.clone(),
     )));
-    let app = app.with_resource(Resource::new(agents_url.clone()));
+    let app = app.with_resource(Resource::new(agents_url.clone(), workload_tokens(&config.issuers)?));
     let written = app.clone();
     let document: Document = Arc::new(move |seen| written.request_document(seen));
     let authority = Arc::new(BrokerAuthority::new(
@@ -269,6 +273,12 @@ async fn broker(
     }))
 }
 
+/// The tokens that open the agents' door beside placet's own.
+fn workload_tokens(issuers: &[String]) -> Result<WorkloadTokens, UpError> {
+    let issuers = issuers.iter().map(|issuer| Issuer::parse(issuer));
+    issuers.collect::<Result<_, _>>().map(WorkloadTokens::new).map_err(UpError::Issuer)
+}
+
 /// Writes the log's public key where the operator finds it, to hand to whoever verifies the log.
 fn publish_key(data: &Path, broker: &Broker) -> Result<(), UpError> {
     let path = data.join("log.vkey");
@@ -319,6 +329,7 @@ async fn first_start(
         owners: Vec::new(),
         acts_for: Vec::new(),
         groups: Vec::new(),
+        workload: None,
     };
     let (_, token) = broker.add_agent(operator, agent).await?;
     let known = broker.operator(operator.uid).await?;

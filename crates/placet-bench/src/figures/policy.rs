@@ -166,6 +166,7 @@ fn directory() -> Result<Directory> {
         status: Status::Active,
         token_hash: Sha256Digest::of(b"token"),
         credential_version: 1,
+        workload: None,
         created_at: Timestamp::EPOCH,
     };
     directory.agents.insert(agent.id, agent);

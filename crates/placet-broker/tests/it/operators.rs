@@ -24,6 +24,7 @@ fn agent(name: &str) -> NewAgent {
         owners: vec![],
         acts_for: vec![],
         groups: vec![],
+        workload: None,
     }
 }
 

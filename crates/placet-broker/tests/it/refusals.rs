@@ -250,6 +250,7 @@ impl World {
             owners: vec![],
             acts_for: vec![],
             groups: vec![],
+            workload: None,
         };
         let (_, token) = self.broker.add_agent(&self.operator, new).await.unwrap();
         self.broker.authenticate_agent(token.expose()).await.unwrap()

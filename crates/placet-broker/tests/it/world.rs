@@ -115,6 +115,7 @@ impl World {
             owners: vec![],
             acts_for: vec![],
             groups: vec![],
+            workload: None,
         };
         let (_, token) = broker.add_agent(&operator, bot).await.unwrap();
         let bot = broker.authenticate_agent(token.expose()).await.unwrap();

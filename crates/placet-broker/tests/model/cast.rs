@@ -117,6 +117,7 @@ impl Cast {
                 owners: names(owners),
                 acts_for: names(acts_for),
                 groups: Vec::new(),
+                workload: None,
             };
             let (_, token) = broker.add_agent(&root, new).await.unwrap();
             bots.push(broker.authenticate_agent(token.expose()).await.unwrap());

@@ -39,6 +39,7 @@ fn directory() -> Directory {
             status: Status::Active,
             token_hash: Sha256Digest::of(b""),
             credential_version: 1,
+            workload: None,
             created_at: START,
         };
         directory.agents.insert(id, agent);

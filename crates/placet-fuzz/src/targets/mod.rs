@@ -3,6 +3,7 @@
 mod api;
 mod core;
 mod gateway;
+mod identity;
 mod ledger;
 mod placet;
 mod policy;
@@ -191,6 +192,13 @@ pub(crate) const ALL: &[Target] = &[
         rounds: 1_000,
     },
     Target { name: "mcp_lists", run: gateway::mcp_lists, seeds: seeds::lists, words: RPC, rounds: 4_000 },
+    Target {
+        name: "workload_token",
+        run: identity::workload_token,
+        seeds: seeds::workload_tokens,
+        words: &[".", "eyJhbGciOiJFUzI1NiJ9", "eyJhbGciOiJub25lIn0", "e30", "AAAA", "=", "-", "_"],
+        rounds: 10_000,
+    },
     Target {
         name: "configuration",
         run: placet::configuration,

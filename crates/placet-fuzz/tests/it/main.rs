@@ -83,6 +83,7 @@ tests!(
     mcp_events,
     mcp_catalogue,
     mcp_lists,
+    workload_token,
     configuration,
     query,
     cookies,

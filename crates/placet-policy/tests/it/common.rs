@@ -128,6 +128,7 @@ impl World {
             status: Status::Active,
             token_hash: Sha256Digest::of(b""),
             credential_version: 1,
+            workload: None,
             created_at: Timestamp::EPOCH,
         };
         self.0.agents.insert(id, agent);

@@ -14,6 +14,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use placet_broker::CallError;
 use placet_broker::access::{PEP_PREFIX, PERSON_PREFIX};
+use placet_broker::intake::Caller;
 use placet_core::directory::CredentialVersion;
 
 use crate::app::{App, Door};
@@ -65,19 +66,35 @@ async fn authenticate(State(app): State<App>, mut request: Request, next: Next) 
     }
     let metadata = app.resource.as_ref().and_then(|resource| resource.metadata_of(request.uri().path()));
     let bearer = bearer_of(request.headers(), REALM);
-    let bearer = bearer.map_err(|failure| failure.with_metadata(metadata.clone()))?.to_owned();
-    let caller = match app.broker.authenticate_agent(&bearer).await {
-        Ok(caller) => caller,
-        Err(CallError::Unauthenticated) => {
-            return Err(wrong_credential(&app, &bearer).await.with_metadata(metadata));
-        }
-        Err(error) => return Err(error.into()),
+    let caller = match bearer {
+        Ok(bearer) => caller(&app, bearer, request.uri().path()).await,
+        Err(failure) => Err(failure),
     };
+    let caller = caller.map_err(|failure| failure.with_metadata(metadata))?;
     let Some(seat) = app.seats.take(caller.principal) else { return Err(too_many_open()) };
     request.extensions_mut().insert(caller.principal);
     request.extensions_mut().insert(CredentialVersion(caller.agent.credential_version));
     request.extensions_mut().insert(caller);
     Ok(seat.held_by(next.run(request).await))
+}
+
+/// Whose token it is: one of placet's own, or one that a trusted issuer signed for its workload.
+async fn caller(app: &App, bearer: &str, path: &str) -> Outcome<Caller> {
+    let Some(resource) = app.resource.as_ref().filter(|resource| resource.reads(bearer)) else {
+        return match app.broker.authenticate_agent(bearer).await {
+            Err(CallError::Unauthenticated) => Err(wrong_credential(app, bearer).await),
+            authenticated => Ok(authenticated?),
+        };
+    };
+    let workload = resource.workload(bearer, path, app.broker.now()).await?;
+    match app.broker.agent_of(&workload).await {
+        Err(CallError::Unauthenticated) => {
+            let detail = "The token is good, and no active agent is its subject. An operator adds one with \
+                          `placet agent add NAME --sponsor PERSON --issuer ISSUER --subject SUBJECT`.";
+            Err(Failure::unauthenticated(detail).with_realm(REALM))
+        }
+        found => Ok(found?),
+    }
 }
 
 pub(crate) fn too_many_open() -> Failure {

@@ -91,6 +91,7 @@ struct AgentView {
     owners: String,
     acts_for: String,
     groups: Vec<String>,
+    workload: Option<String>,
     credential: u32,
     since: When,
 }
@@ -112,6 +113,10 @@ pub(super) async fn agents(
         owners: person_names(&directory, &agent.owners),
         acts_for: person_names(&directory, &agent.acts_for),
         groups: groups(&agent.groups),
+        workload: agent
+            .workload
+            .as_ref()
+            .map(|workload| format!("{} of {}", visible(workload.subject()), visible(workload.issuer()))),
         credential: agent.credential_version,
         since: when(agent.created_at),
     };

@@ -126,6 +126,7 @@ impl Bench {
             status: Status::Active,
             token_hash: Sha256Digest::of(name.as_bytes()),
             credential_version: 1,
+            workload: None,
             created_at: self.clock.now(),
         }
     }

@@ -1,7 +1,7 @@
 //! Stored people, agents, links, sessions, tokens and keys.
 
 use placet_core::directory::{
-    Agent, AgentKind, Invitation, Operator, Pep, Person, PersonToken, Session, Status,
+    Agent, AgentKind, Invitation, Operator, Pep, Person, PersonToken, Session, Status, Workload,
 };
 use placet_core::entry::Disclosure;
 use placet_core::retry::KeyRecord;
@@ -34,7 +34,16 @@ pub(crate) struct AgentRow {
     active: bool,
     token_hash: String,
     credential_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workload: Option<WorkloadRow>,
     created_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkloadRow {
+    issuer: String,
+    subject: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,6 +168,7 @@ impl Form for Agent {
             active: self.status.to_row(),
             token_hash: self.token_hash.to_row(),
             credential_version: self.credential_version,
+            workload: self.workload.to_row(),
             created_at: self.created_at.to_row(),
         }
     }
@@ -177,8 +187,19 @@ impl Form for Agent {
             status: Form::from_row(row.active)?,
             token_hash: Form::from_row(row.token_hash)?,
             credential_version: row.credential_version,
+            workload: Form::from_row(row.workload)?,
             created_at: Form::from_row(row.created_at)?,
         })
+    }
+}
+
+impl Form for Workload {
+    type Row = WorkloadRow;
+    fn to_row(&self) -> WorkloadRow {
+        WorkloadRow { issuer: self.issuer().to_owned(), subject: self.subject().to_owned() }
+    }
+    fn from_row(row: WorkloadRow) -> Result<Self, RowError> {
+        Workload::new(&row.issuer, &row.subject).ok_or(RowError::Value("workload"))
     }
 }
 

@@ -9,8 +9,10 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum Agent {
     /// Add one; prints its token, once
     #[command(after_help = "\
-Example:
-  placet agent add reporter --sponsor Ada --for Grace")]
+Examples:
+  placet agent add reporter --sponsor Ada --for Grace
+  placet agent add deploy --pipeline --sponsor Ada --issuer https://token.actions.githubusercontent.com \\
+    --subject repo:acme/shop:environment:production")]
     Add(NewAgent),
     /// List them
     Ls,
@@ -26,7 +28,7 @@ Example:
         #[arg(value_name = "AGENT")]
         which: String,
     },
-    /// Give it a new token, printed once; the old one opens nothing from now on
+    /// Give it a new token, printed once; what it called with before opens nothing from now on
     Rotate {
         /// Its name or id
         #[arg(value_name = "AGENT")]
@@ -54,6 +56,12 @@ pub(crate) struct NewAgent {
     /// It is a pipeline with fixed steps
     #[arg(long)]
     pub(crate) pipeline: bool,
+    /// It calls with tokens that this issuer signs, one of agents.issuers, and gets none of placet's
+    #[arg(long, value_name = "URL", requires = "subject")]
+    pub(crate) issuer: Option<String>,
+    /// What it is called in these tokens (the claim sub)
+    #[arg(long, requires = "issuer")]
+    pub(crate) subject: Option<String>,
 }
 
 /// Enforcement points outside of placet's own process, and their tokens.

@@ -1,6 +1,6 @@
 //! `placet agent`: agents and pipelines, over the admin socket.
 
-use placet_api::admin::{AgentCredential, AgentDocument, NewAgentRequest};
+use placet_api::admin::{AgentCredential, AgentDocument, NewAgentRequest, WorkloadDocument};
 
 use crate::admin::{Admin, Body};
 use crate::cli::operating::{Agent, NewAgent};
@@ -47,19 +47,30 @@ fn request(new: NewAgent) -> NewAgentRequest {
         owners: new.owners,
         acts_for: new.acts_for,
         groups: new.groups,
+        workload: new.issuer.zip(new.subject).map(|(issuer, subject)| WorkloadDocument { issuer, subject }),
     }
 }
 
 /// The token alone is the data: it can be piped where it belongs.
 fn show_token(credential: &AgentCredential, output: Output) -> Result<(), Failure> {
-    output.result(credential, || credential.token.clone())?;
+    let name = plain(&credential.agent.name);
+    let Some(token) = &credential.token else {
+        let workload = credential.agent.workload.as_ref().map(of_workload).unwrap_or_default();
+        return output.result(credential, || {
+            format!("{name} is added. It has no token of placet's: it is {workload}.")
+        });
+    };
+    output.result(credential, || token.clone())?;
     if !output.is_json() {
-        let name = plain(&credential.agent.name);
         output.say(&format!(
             "The token of {name} is shown this once. Give it to {name} as PLACET_AGENT_TOKEN."
         ));
     }
     Ok(())
+}
+
+fn of_workload(workload: &WorkloadDocument) -> String {
+    format!("{} of {}", plain(&workload.subject), plain(&workload.issuer))
 }
 
 fn listed(agents: &[AgentDocument]) -> String {
@@ -71,9 +82,10 @@ fn listed(agents: &[AgentDocument]) -> String {
             plain(&agent.sponsor),
             plain(&agent.acts_for.join(", ")),
             agent.groups.join(", "),
+            agent.workload.as_ref().map_or_else(|| "placet".to_owned(), of_workload),
             if agent.active { "active" } else { "revoked" }.to_owned(),
         ]
     };
     let rows: Vec<_> = agents.iter().map(row).collect();
-    table(["ID", "NAME", "KIND", "SPONSOR", "ACTS FOR", "GROUPS", "STATE"], &rows)
+    table(["ID", "NAME", "KIND", "SPONSOR", "ACTS FOR", "GROUPS", "TOKENS", "STATE"], &rows)
 }

@@ -16,6 +16,7 @@ use placet_core::time::{Clock as _, Timestamp};
 use placet_gateway::runner::config::{Config as RunnerConfig, RunAs};
 use placet_gateway::runner::program::Program;
 use placet_gateway::runner::user::Identity;
+use placet_identity::Issuer;
 use placet_policy::{Bundle, BundleFiles, ConflictRule, RoleRule};
 use serde::Serialize;
 
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &ConfigArgs, output: Output) -> Result<Exit, Failure> {
     backups(&config.dir, &mut checks);
     doors(&config, &mut checks);
     block_on(async {
+        issuers(&config, &mut checks).await;
         running(&config, &mut checks).await;
         Ok(Exit::Done)
     })?;
@@ -300,6 +302,21 @@ fn doors(config: &Config, checks: &mut Checks) {
                 door.listen
             );
             checks.warn(name, said, "Make sure of it with a firewall.");
+        }
+    }
+}
+
+/// Whether the tokens of workloads could be verified.
+async fn issuers(config: &Config, checks: &mut Checks) {
+    for issuer in config.issuers.iter().filter_map(|issuer| Issuer::parse(issuer).ok()) {
+        let check = format!("issuer {}", issuer.name());
+        match issuer.check().await {
+            Ok(count) => checks.ok(&check, format!("has {count} keys to verify tokens with")),
+            Err(why) => checks.fail(
+                &check,
+                format!("its keys cannot be read: {why}"),
+                "Correct agents.issuers, or let placet reach it. Until then its tokens open nothing.",
+            ),
         }
     }
 }
@@ -595,6 +612,7 @@ mod tests {
             owners: Vec::new(),
             acts_for: Vec::new(),
             groups: Vec::new(),
+            workload: None,
             active: true,
             created_at: String::new(),
         };

@@ -98,6 +98,15 @@ pub(crate) const KEYS: &[Key] = &[
          looks at what they can reach.",
     ),
     key(
+        "agents.issuers",
+        Kind::Text,
+        None,
+        "Whose signed tokens (JWT) open the agents' door beside placet's own: issuers as their tokens name them, \
+         `https://…`, separated by commas. Their keys are read from where their metadata say; `https://…=/path/keys.json` \
+         names a file instead. A token counts for the agent that was added with its issuer and subject, and only if it was \
+         issued for `agents.public_url`, or for the address of an MCP server below it.",
+    ),
+    key(
         "reviewers.listen",
         Kind::Address,
         Some("127.0.0.1:7070"),
@@ -195,7 +204,8 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Count,
         Some("4096"),
         "Connections that each door holds open at one time, whoever they are of; beyond it new ones wait. Every caller \
-         that waits for a decision holds one, and the process may need as many open files.",
+         that waits for a decision holds one, and the process needs as many open files: where the system grants fewer, agents \
+         have four of five.",
     ),
     key(
         "limits.output_mib",

@@ -184,6 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn issuers_are_named_by_commas_and_once() {
+        let issuers = "https://idp.example/tenant, https://ci.example=/etc/keys.json";
+        let config = read(&format!("agents.issuers = '{issuers}'"), &[]).unwrap();
+        assert_eq!(config.issuers, ["https://idp.example/tenant", "https://ci.example=/etc/keys.json"]);
+        for wrong in ["idp.example", "https://a,,https://b", "http://idp.example", "https://a,https://a=/k"] {
+            let error = read(&format!("agents.issuers = '{wrong}'"), &[]).unwrap_err();
+            assert!(error.to_string().contains("agents.issuers"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_first_log_is_not_named_like_a_later_epoch() {
         let error = read("log.origin = 'placet.example/ledger/e2'", &[]).unwrap_err();
         assert!(error.to_string().contains("epoch"), "{error}");

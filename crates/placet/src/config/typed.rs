@@ -1,11 +1,13 @@
 //! What the settings come to: a type for each, and what does not go together.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use placet_gateway::runner::config::RunAs;
 use placet_gateway::runner::room::Room;
+use placet_identity::Issuer;
 use placet_ledger::KeyName;
 use placet_server::PublicUrl;
 
@@ -27,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) gateway: Gateway,
     /// The operating system's users that agents run as, as far as that was said.
     pub(crate) agent_users: Vec<String>,
+    /// Those whose tokens open the agents' door, too, as far as that was said.
+    pub(crate) issuers: Vec<String>,
     /// The ledger.
     pub(crate) log: Log,
     /// Who executes, if this machine overrides the bundle.
@@ -190,6 +194,7 @@ impl Config {
             reviewers: door(settings, "reviewers.listen", "reviewers.public_url")?,
             gateway: gateway(settings)?,
             agent_users: settings.optional("agents.os_users", user_names)?.unwrap_or_default(),
+            issuers: settings.optional("agents.issuers", issuers)?.unwrap_or_default(),
             log: Log { origin: settings.parsed("log.origin", origin)?, public: settings.flag("log.public")? },
             run_as: run_as(settings)?,
             mcp_hold: settings.duration("mcp.hold")?,
@@ -293,6 +298,18 @@ fn user_names(text: &str) -> Result<Vec<String>, String> {
         return Err("name users of the operating system, separated by commas".to_owned());
     }
     Ok(names)
+}
+
+fn issuers(text: &str) -> Result<Vec<String>, String> {
+    let named: Vec<String> = text.split(',').map(|issuer| issuer.trim().to_owned()).collect();
+    let mut names = BTreeSet::new();
+    for issuer in &named {
+        let read = Issuer::parse(issuer).map_err(|error| error.to_string())?;
+        if !names.insert(read.name().to_owned()) {
+            return Err(format!("{} stands there twice: leave one of them", read.name()));
+        }
+    }
+    Ok(named)
 }
 
 /// The name of a log's first epoch. Those of later ones end in `/e2` and so on, so this one does not.

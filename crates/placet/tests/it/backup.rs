@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Placet, Stopped, eventually, walk};
+use crate::harness::{Options, Placet, Stopped, eventually, walk};
 use crate::people::deploy;
 
 /// Texts that stand in the data and may stand in no backup.
@@ -235,7 +235,10 @@ fn a_stopped_placet_is_backed_up_under_its_lock() {
 
 #[test]
 fn a_database_behind_its_log_goes_on_only_as_a_new_epoch_that_says_so() {
-    let placet = Placet::start();
+    let issuer = "https://idp.example";
+    let placet = Options::default().env("PLACET__AGENTS__ISSUERS", &format!("{issuer}=/no/keys")).start();
+    let workload = ["--issuer", issuer, "--subject", "ci"];
+    placet.cli(["agent", "add", "ci", "--sponsor", "Ada"]).args(workload).succeeds();
     let door = placet.agents();
     let granted = door.post("/v1/requests", &deploy("staging", "1")).expect(201).json();
     let pending = door.post("/v1/requests", &deploy("production", "1")).expect(201).json();
@@ -273,7 +276,7 @@ fn a_database_behind_its_log_goes_on_only_as_a_new_epoch_that_says_so() {
     stopped.cli(["restore", "--accept-rollback"]).fails(64, "--yes");
     let accepted = stopped.cli(["restore", "--accept-rollback", "--yes"]).json();
     assert_eq!(accepted["origin"], "placet.local/ledger/e2", "{accepted}");
-    assert_eq!((&accepted["requests"], &accepted["agents"]), (&json!(2), &json!(1)), "{accepted}");
+    assert_eq!((&accepted["requests"], &accepted["agents"]), (&json!(2), &json!(2)), "{accepted}");
     assert_eq!(fs::read(data.join("log.e1/checkpoint")).unwrap(), published);
     // Interrupted before the old log was out of the way, the next call finishes it.
     fs::rename(data.join("log.e1"), data.join("log")).unwrap();
@@ -287,6 +290,9 @@ fn a_database_behind_its_log_goes_on_only_as_a_new_epoch_that_says_so() {
     // Nothing of the backup opens a door.
     assert_eq!(placet.agents().get("/v1/requests").status, 401);
     assert_eq!(placet.reviewers(Some(&token)).get("/v1/reviews").status, 401);
+    let agents = placet.cli(["agent", "ls"]).json();
+    let workloads = agents.as_array().unwrap().iter().map(|agent| agent["workload"].clone());
+    assert_eq!(workloads.collect::<Vec<_>>(), [Value::Null, Value::Null]);
     let rotated = placet.cli(["agent", "rotate", "first-agent"]).succeeds();
     let door = placet.agents().bearer(Some(rotated.trim()));
     for request in [&granted, &pending] {

@@ -42,3 +42,4 @@ mod tools;
 mod up;
 mod waiting;
 mod walk;
+mod workloads;

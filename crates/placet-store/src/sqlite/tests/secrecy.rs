@@ -126,6 +126,7 @@ pub(super) fn everything(space: &Space, request: &Request) -> Transition {
         status: Status::Active,
         token_hash: Sha256Digest::of(b"token"),
         credential_version: 1,
+        workload: None,
         created_at: now,
     };
     let session = Session {
