@@ -33,17 +33,35 @@ impl Entropy for OsEntropy {
     }
 }
 
-/// Doors and admin socket.
-const LISTENERS: u64 = 3;
 /// Enough for the files of store, runner and uploads.
 const OTHER_FILES: u64 = 4096;
+/// Enough for operators.
+const ADMIN_CONNECTIONS: u64 = 128;
 
-/// How many connections each listener may have: as many as wanted, if the kernel grants the descriptors for them and for
-/// the files beside them.
-pub(crate) fn connections_max(wanted: u32) -> usize {
+/// How many connections each listener may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Connections {
+    pub(crate) agents: usize,
+    pub(crate) reviewers: usize,
+    pub(crate) admin: usize,
+}
+
+/// As many as wanted at each door, if the kernel grants the descriptors for them and for the files beside them.
+pub(crate) fn connections(wanted: u32) -> Connections {
     let granted = getrlimit(Resource::RLIMIT_NOFILE).map_or(OTHER_FILES, |(soft, _)| soft);
-    let each = granted.saturating_sub(OTHER_FILES.min(granted / 2)) / LISTENERS;
-    usize::try_from(u64::from(wanted).min(each).max(1)).unwrap_or(usize::MAX)
+    shared_out(u64::from(wanted), granted)
+}
+
+/// Where descriptors are short, agents have four of five: they hold a connection while they wait, people read and leave.
+fn shared_out(wanted: u64, granted: u64) -> Connections {
+    let all = granted.saturating_sub(OTHER_FILES.min(granted / 2));
+    let admin = ADMIN_CONNECTIONS.min(all / 8);
+    let doors = all - admin;
+    // Whoever wants less than their share leaves the rest to the other.
+    let agents = wanted.min(doors - wanted.min(doors / 5));
+    let reviewers = wanted.min(doors - agents);
+    let count = |count: u64| usize::try_from(count.max(1)).unwrap_or(usize::MAX);
+    Connections { agents: count(agents), reviewers: count(reviewers), admin: count(admin) }
 }
 
 /// Before any key is read: no core file and no debugger of the same user shows it, and connections, so many of each
@@ -52,9 +70,34 @@ pub(crate) fn close_to_others(connections: u32) -> io::Result<()> {
     prctl::set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let wanted = LISTENERS * u64::from(connections) + OTHER_FILES;
+    let wanted = 2 * u64::from(connections) + ADMIN_CONNECTIONS + OTHER_FILES;
     if soft < wanted {
         setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_shared_out_and_never_more_than_there_are() {
+        let shared = |wanted, granted| {
+            let Connections { agents, reviewers, admin } = shared_out(wanted, granted);
+            (agents, reviewers, admin)
+        };
+        assert_eq!(shared(4096, 1_048_576), (4096, 4096, 128));
+        // Not as many as were wanted: agents have most of them.
+        assert_eq!(shared(11_000, 20_000), (11_000, 4_776, 128));
+        assert_eq!(shared(65_000, 20_000), (12_621, 3_155, 128));
+        assert_eq!(shared(4096, 1024), (359, 89, 64));
+        for granted in [0, 1, 3, 64, 256, 1024, 4096, 20_000, 1 << 20] {
+            for wanted in [1, 100, 4096, 1 << 20] {
+                let (agents, reviewers, admin) = shared(wanted, granted);
+                assert!(agents.min(reviewers).min(admin) >= 1, "nobody is locked out");
+                assert!((agents + reviewers + admin) as u64 <= granted.max(64), "{wanted} of {granted}");
+            }
+        }
+    }
 }

@@ -175,8 +175,8 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
     };
     ready.print(options.json).map_err(|source| UpError::Io { path: "stdout".into(), source })?;
 
-    let connections_max = machine::connections_max(config.limits.connections);
-    let limits = Limits { connections_max, ..Limits::default() };
+    let connections = machine::connections(config.limits.connections);
+    let limits = |connections_max| Limits { connections_max, ..Limits::default() };
     let reconcilers = tokio::spawn({
         let (broker, stopping) = (broker.clone(), stopping.clone());
         async move { broker.run(stopping).await }
@@ -189,9 +189,23 @@ pub(crate) async fn up(config: Config, options: UpOptions) -> Result<(), UpError
         let stopping = stopping.clone();
         async move {
             tokio::join!(
-                placet_server::serve(agents, "agents", agents_door, &app, limits, stopping.clone()),
-                placet_server::serve(reviewers, "reviewers", reviewers_door, &app, limits, stopping.clone()),
-                placet_server::serve_admin(admin, admin_door, &app, limits, stopping),
+                placet_server::serve(
+                    agents,
+                    "agents",
+                    agents_door,
+                    &app,
+                    limits(connections.agents),
+                    stopping.clone()
+                ),
+                placet_server::serve(
+                    reviewers,
+                    "reviewers",
+                    reviewers_door,
+                    &app,
+                    limits(connections.reviewers),
+                    stopping.clone()
+                ),
+                placet_server::serve_admin(admin, admin_door, &app, limits(connections.admin), stopping),
             )
         }
     });
