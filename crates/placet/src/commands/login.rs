@@ -9,6 +9,7 @@ use placet_api::mcp::{FinishedLoginRequest, LoginDocument, NewLoginDocument, New
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Body};
 use crate::cli::tools::Login;
@@ -20,6 +21,8 @@ const LOGIN_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long a browser may take to say what it wants.
 const ASKED_MAX: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
+/// How many are answered at one time: browsers open connections ahead, and say nothing on them.
+const VISITORS_MAX: usize = 32;
 /// What follows is the server's name: no authorization server but its own sends a browser there (RFC 9700, 4.4).
 const PATH: &str = "/callback/";
 
@@ -103,31 +106,43 @@ async fn pasted() -> Result<String, Failure> {
     }
 }
 
-/// The address that the browser came back to. Whatever else comes to this port is sent away.
+/// The address that the browser came back to. Whatever else comes to this port is sent away, and holds nobody up.
 async fn returned(back: &TcpListener, base: &str, path: &str, state: &str) -> String {
+    let mut visitors = JoinSet::new();
     loop {
-        let Ok((mut stream, _)) = back.accept().await else {
-            tokio::time::sleep(ASKED_MAX).await;
-            continue;
-        };
-        let target = tokio::time::timeout(ASKED_MAX, target(&mut stream)).await.ok().flatten();
-        let address = target.map(|target| format!("{base}{target}"));
-        let ours = address.filter(|address| is_ours(address, path, state));
-        let (status, text) = match &ours {
-            Some(_) => {
-                ("200 OK", "Back to the terminal: placet says there how it went. This page can be closed.")
+        tokio::select! {
+            visitor = back.accept(), if visitors.len() < VISITORS_MAX => match visitor {
+                Ok((stream, _)) => {
+                    visitors.spawn(answered(stream, base.to_owned(), path.to_owned(), state.to_owned()));
+                }
+                Err(_) => tokio::time::sleep(ASKED_MAX).await,
+            },
+            Some(answered) = visitors.join_next() => {
+                if let Ok(Some(address)) = answered {
+                    return address;
+                }
             }
-            None => ("404 Not Found", "There is nothing here."),
-        };
-        let answer = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nreferrer-policy: no-referrer\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{text}",
-            text.len()
-        );
-        let _ = tokio::time::timeout(ASKED_MAX, stream.write_all(answer.as_bytes())).await;
-        if let Some(address) = ours {
-            return address;
         }
     }
+}
+
+/// Answers one visitor. Gives the address that it came to if that is the one which is waited for.
+async fn answered(mut stream: TcpStream, base: String, path: String, state: String) -> Option<String> {
+    let target = tokio::time::timeout(ASKED_MAX, target(&mut stream)).await.ok().flatten();
+    let address = target.map(|target| format!("{base}{target}"));
+    let ours = address.filter(|address| is_ours(address, &path, &state));
+    let (status, text) = match &ours {
+        Some(_) => {
+            ("200 OK", "Back to the terminal: placet says there how it went. This page can be closed.")
+        }
+        None => ("404 Not Found", "There is nothing here."),
+    };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nreferrer-policy: no-referrer\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    let _ = tokio::time::timeout(ASKED_MAX, stream.write_all(answer.as_bytes())).await;
+    ours
 }
 
 fn is_ours(address: &str, path: &str, state: &str) -> bool {
@@ -175,10 +190,13 @@ mod tests {
         ] {
             assert_eq!(get(other).await, 404, "{other}");
         }
-        // Somebody who says nothing keeps nobody out.
-        let silent = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
-        drop(silent);
-        assert_eq!(get("/callback/files?code=c&state=s1&iss=i").await, 200);
+        // Those who say nothing, as many as would take a minute one after the other, keep nobody out.
+        let mut silent = Vec::new();
+        for _ in 0..12 {
+            silent.push(TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap());
+        }
+        let got = tokio::time::timeout(Duration::from_secs(30), get("/callback/files?code=c&state=s1&iss=i"));
+        assert_eq!(got.await, Ok(200));
         assert_eq!(waiting.await.unwrap(), format!("{base}/callback/files?code=c&state=s1&iss=i"));
     }
 }
