@@ -226,29 +226,41 @@ fn an_agent_holds_as_much_as_it_may_and_is_told_when_it_is_too_much() {
     pending(&result(&call.expect(200)));
 }
 
-/// How many calls are held when the power goes.
-const HELD: usize = 1_000;
+/// How many calls are held when the power goes: a thousand, or as many as `PLACET_HELD` says.
+fn held_calls() -> usize {
+    std::env::var("PLACET_HELD").map_or(1_000, |count| count.parse().unwrap())
+}
+
+/// One credential may hold 256 calls open.
+const HELD_EACH: usize = 200;
 /// Of how many of them somebody decides around that moment.
 const DECIDED: usize = 60;
 
 #[test]
 fn a_power_cut_with_a_thousand_calls_held_loses_none_and_repeats_none() {
-    let many = [("PENDING", "2000"), ("CALLS_PER_MINUTE", "100000"), ("REVIEWS_PER_HOUR", "100000")];
-    let options = Options::default().env("PLACET__MCP__HOLD", "300s");
+    let held = held_calls();
+    let connections = (held + 1_000).to_string();
+    let many = [
+        ("PENDING", "2000"),
+        ("CALLS_PER_MINUTE", "100000"),
+        ("REVIEWS_PER_HOUR", "100000"),
+        ("CONNECTIONS", &connections),
+    ];
+    let options = Options::default().env("PLACET__MCP__HOLD", "1h");
     let rough = Rough::with(
         many.iter()
             .fold(options, |options, (name, value)| options.env(&format!("PLACET__LIMITS__{name}"), value)),
     );
     let said = |place: usize| format!("held {place}.");
-    // One credential may hold 256 calls open.
-    let tokens: Vec<String> = (0..5).map(|agent| rough.placet.add_agent(&format!("agent-{agent}"))).collect();
+    let agents = 0..held.div_ceil(HELD_EACH);
+    let tokens: Vec<String> = agents.map(|agent| rough.placet.add_agent(&format!("agent-{agent}"))).collect();
     let token = |place: usize| tokens[place % tokens.len()].clone();
     let url = rough.placet.ready.agents.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let all =
         |rough: &Rough| tokens.iter().flat_map(|token| requests(rough, token)).collect::<BTreeMap<_, _>>();
-    for place in 0..HELD {
+    for place in 0..held {
         let call = http
             .post(format!("{url}/mcp/rough"))
             .bearer_auth(token(place))
@@ -292,7 +304,7 @@ fn a_power_cut_with_a_thousand_calls_held_loses_none_and_repeats_none() {
     }
     // Only what was going on at that moment can be unknown, and it happened once or not at all.
     assert!(unknown.iter().all(|place| *place < DECIDED / 2), "{unknown:?}");
-    for place in 0..HELD {
+    for place in 0..held {
         let calls = rough.calls(&said(place));
         let expected = if unknown.contains(&place) {
             0..=1
@@ -303,7 +315,7 @@ fn a_power_cut_with_a_thousand_calls_held_loses_none_and_repeats_none() {
         };
         assert!(expected.contains(&calls), "call {place}: {calls}");
     }
-    assert_eq!(all(&rough).values().filter(|(_, status)| status == "pending").count(), HELD - DECIDED);
+    assert_eq!(all(&rough).values().filter(|(_, status)| status == "pending").count(), held - DECIDED);
 }
 
 /// An agent's own requests: id and status, by what they say.
