@@ -24,8 +24,9 @@ use tokio::time::Instant;
 use super::Mcp;
 use super::carry::within;
 use super::catalogue::Server;
+use super::front::Scope;
 use super::gated::{Gated, What, grade, pins, target};
-use super::told::{Told, denied, failure, forgotten, refused_call, unknown_outcome};
+use super::told::{Told, denied, failure, forgotten, is_reached, refused_call, unknown_outcome};
 use super::upstream::{Freshness, Heard};
 use super::wire::RpcError;
 use crate::authority::{AuthorityError, AuthorityErrorKind, Caller, Intercepted, Shown};
@@ -115,11 +116,11 @@ impl Mcp {
         }
     }
 
-    /// The caller's own call of this id.
-    pub(super) async fn own_call(&self, caller: Caller, id: &str) -> Result<Shown, OwnError> {
+    /// The caller's own call of this id, of a server that is reached where they ask: a token may be for one server alone.
+    pub(super) async fn own_call(&self, caller: Caller, scope: &Scope, id: &str) -> Result<Shown, OwnError> {
         let id = RequestId::parse(id).map_err(|_| OwnError::None)?;
         match self.0.parts.authority.wait(caller, id, 0, Duration::ZERO).await {
-            Ok(shown) if shown.document.pep == PepKind::Mcp.as_str() => Ok(shown),
+            Ok(shown) if is_reached(scope, &shown.document) => Ok(shown),
             Ok(_) | Err(AuthorityError { kind: AuthorityErrorKind::NotFound, .. }) => Err(OwnError::None),
             Err(error) => Err(OwnError::Refused(error)),
         }

@@ -18,6 +18,7 @@ use placet_core::time::Timestamp;
 
 use super::Mcp;
 use super::call::{OwnError, Request, Settled, Taken};
+use super::front::Scope;
 use super::gated::Gated;
 use super::patience::{Client, Patience, Then};
 use super::tasks;
@@ -117,11 +118,12 @@ impl Mcp {
             return Err(none());
         }
         self.0.profiles.echoed(client);
-        let shown = match self.own_call(caller(client), &state.request).await {
-            Ok(shown) => shown,
-            Err(OwnError::None) => return Err(none()),
-            Err(OwnError::Refused(error)) => return refused_call(error),
-        };
+        let shown =
+            match self.own_call(caller(client), &Scope::One(call.server.clone()), &state.request).await {
+                Ok(shown) => shown,
+                Err(OwnError::None) => return Err(none()),
+                Err(OwnError::Refused(error)) => return refused_call(error),
+            };
         let patience = self.0.profiles.patience(client, self.0.parts.pace.hold, state.round);
         match self.held(client, Request::found(shown, state.has_schema), patience).await? {
             Settled::Told(told) => Ok(told),
@@ -133,7 +135,12 @@ impl Mcp {
     }
 
     /// An agent comes back for its own request.
-    pub(super) async fn await_approval(&self, client: &Client, arguments: &Value) -> Result<Told, RpcError> {
+    pub(super) async fn await_approval(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        arguments: &Value,
+    ) -> Result<Told, RpcError> {
         let members = arguments.as_object().cloned().unwrap_or_default();
         let id = members.get("approval_id").and_then(Value::as_str).unwrap_or_default();
         let none = || RpcError::bad_params("approval_id: no tool call of yours has this id");
@@ -144,7 +151,7 @@ impl Mcp {
             let seconds = seconds.as_integer().and_then(|seconds| u64::try_from(seconds).ok());
             patience.hold = patience.hold.min(Duration::from_secs(seconds.ok_or_else(whole)?));
         }
-        let shown = match self.own_call(caller(client), id).await {
+        let shown = match self.own_call(caller(client), scope, id).await {
             Ok(shown) => shown,
             Err(OwnError::None) => return Err(none()),
             Err(OwnError::Refused(error)) => return refused_call(error),

@@ -178,7 +178,7 @@ pub(super) fn name_in(scope: &Scope, name: &str) -> Option<(ServerName, String)>
 
 impl Mcp {
     /// A list of all servers in this scope, without what policy rules out for this caller. One server's is whole; that of
-    /// all goes on, where it grows long, with the server that the cursor names.
+    /// all goes on, where it grows long, after as many servers as the cursor says.
     pub(super) async fn list(
         &self,
         client: &Client,
@@ -193,23 +193,25 @@ impl Mcp {
         if passing.is_empty() {
             return Err(RpcError::no_such_method(listed.method()));
         }
+        let count = passing.len();
         let asked: Vec<&Server> = match cursor {
             None => passing,
-            Some(cursor) => passing.into_iter().skip_while(|server| server.name.as_str() != cursor).collect(),
+            Some(cursor) => passing.into_iter().skip(cursor.parse().unwrap_or(usize::MAX)).collect(),
         };
         if asked.is_empty() {
             return Err(RpcError::bad_params("the cursor leads nowhere: begin the list anew"));
         }
-        // One that does not answer holds up nobody but itself.
+        // All at once: those that do not answer cost the time of one.
         let readings = asked.iter().map(|server| {
             self.read_of(&catalogue, &server.name, move |session| async move {
                 Some(read(&session, listed).await)
             })
         });
         let readings = join_all(readings).await;
-        let (mut named, mut bytes, mut next) = (Vec::new(), 0, None);
+        let (skipped, mut named, mut bytes, mut next) = (count - asked.len(), Vec::new(), 0, None);
         // A server that cannot be reached offers nothing that could be asked for.
-        for (server, items) in asked.into_iter().zip(readings.into_iter().map(Option::unwrap_or_default)) {
+        let readings = asked.into_iter().zip(readings.into_iter().map(Option::unwrap_or_default));
+        for (place, (server, items)) in readings.enumerate() {
             let written = items.iter().filter_map(|item| {
                 let written = match scope {
                     Scope::One(_) => item.written.get().to_owned(),
@@ -220,13 +222,13 @@ impl Mcp {
             let written: Vec<(String, Value)> = written.collect();
             bytes += written.iter().map(|(written, _)| written.len()).sum::<usize>();
             if bytes > BYTES_MAX && !named.is_empty() {
-                next = Some(&server.name);
+                next = Some(skipped + place);
                 break;
             }
             named.extend(written);
         }
         let items = self.callable(client.principal, named).await?;
-        let next = next.map(|server| format!(",\"nextCursor\":\"{server}\"")).unwrap_or_default();
+        let next = next.map(|after| format!(",\"nextCursor\":\"{after}\"")).unwrap_or_default();
         let fresh = if client.is_modern() { ",\"ttlMs\":0,\"cacheScope\":\"private\"" } else { "" };
         Ok(format!("{{\"{}\":[{}]{next}{fresh}}}", listed.member(), items.join(",")))
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use placet_core::c14n::Value;
 
 use super::Mcp;
@@ -45,7 +46,7 @@ impl Mcp {
                 ("resources/read" | "prompts/get" | "completion/complete", _) => {
                     mcp.method(&client, &scope, call).await
                 }
-                (method, _) if method.starts_with("tasks/") => mcp.tasks(&client, &call).await,
+                (method, _) if method.starts_with("tasks/") => mcp.tasks(&client, &scope, &call).await,
                 (method, _) => match Listed::by(method) {
                     Some(listed) => mcp.list(&client, &scope, listed, call.text("cursor")).await,
                     None => Err(RpcError::no_such_method(method)),
@@ -101,15 +102,16 @@ impl Mcp {
         scope: &Scope,
     ) -> Result<String, RpcError> {
         let catalogue = self.catalogue().await?;
-        let mut offered = Vec::new();
-        for server in in_scope(&catalogue, scope)? {
-            for accepted in self.offered(&catalogue, server).await {
+        let servers = in_scope(&catalogue, scope)?;
+        let offered = join_all(servers.iter().map(|server| self.offered(&catalogue, server))).await;
+        let offered = servers.into_iter().zip(offered).flat_map(|(server, tools)| {
+            tools.into_iter().map(move |accepted| {
                 let name = accepted.definition.name().to_owned();
                 let call = What::Tool { name, arguments: nothing() }.arguments(&server.name);
-                offered.push(((server, accepted), call));
-            }
-        }
-        let callable = self.callable(client.principal, offered).await?;
+                ((server, accepted), call)
+            })
+        });
+        let callable = self.callable(client.principal, offered.collect()).await?;
         let mut tools = Vec::new();
         for (server, Accepted { definition, .. }) in callable {
             let name = match scope {
@@ -134,7 +136,7 @@ impl Mcp {
         Ok(Value::object(members).canonical())
     }
 
-    /// What servers tell models, as accepted, and what placet adds to it. A server none of whose tools policy leaves to this
+    /// What servers tell models, as accepted, and what placet adds to it. A server of which policy leaves nothing to this
     /// caller tells them nothing.
     async fn instructions(
         &self,
@@ -142,21 +144,25 @@ impl Mcp {
         catalogue: &Catalogue,
         scope: &Scope,
     ) -> Result<String, RpcError> {
-        let telling = in_scope(catalogue, scope)?;
-        let telling = telling.into_iter().filter_map(|server| Some((server, server.instructions.as_ref()?)));
-        let tools = telling.flat_map(|(server, text)| {
-            let call = |name: &str| {
-                What::Tool { name: name.to_owned(), arguments: nothing() }.arguments(&server.name)
-            };
-            server.tools().map(move |tool| ((&server.name, text), call(tool.definition.name())))
-        });
-        // Whoever may not ask now what there is learns it from the list of tools; that they have to wait stays true.
-        let callable = self.callable(client.principal, tools.collect()).await.unwrap_or_default();
-        let told: BTreeMap<&ServerName, &String> = callable.into_iter().collect();
         let own = format!(
             "Some of these tools wait for a person to approve the call. A result that says so is no failure: call {AWAIT_TOOL} with \
              the approval_id that it tells, or repeat the exact same call, to get the outcome."
         );
+        let mut told = BTreeMap::new();
+        let mut calls = Vec::new();
+        for server in in_scope(catalogue, scope)? {
+            let Some(text) = &server.instructions else { continue };
+            // What is beside the tools is judged when it is asked for, by names that are not known here.
+            if !server.passes.is_empty() {
+                told.insert(&server.name, text);
+                continue;
+            }
+            calls.extend(server.tools().map(|tool| {
+                let name = tool.definition.name().to_owned();
+                ((&server.name, text), What::Tool { name, arguments: nothing() }.arguments(&server.name))
+            }));
+        }
+        told.extend(self.callable(client.principal, calls).await?);
         Ok(told.into_values().chain([&own]).map(String::as_str).collect::<Vec<_>>().join("\n\n"))
     }
 
@@ -183,7 +189,7 @@ impl Mcp {
         };
         let waits = waits(client, &call, &["name", "arguments"])?;
         if named == AWAIT_TOOL {
-            return Ok(self.await_approval(client, &arguments).await?.into_tool_result());
+            return Ok(self.await_approval(client, scope, &arguments).await?.into_tool_result());
         }
         let (server, name) = name_in(scope, named).ok_or_else(|| {
             RpcError::bad_params(format!("there is no tool {}", placet_core::text::visible(named)))

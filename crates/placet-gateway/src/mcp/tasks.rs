@@ -17,9 +17,10 @@ use placet_core::time::Timestamp;
 
 use super::Mcp;
 use super::call::{OwnError, Request, Settled};
+use super::front::Scope;
 use super::ladder::caller;
 use super::patience::Client;
-use super::told::{is_tool_call, pending_text};
+use super::told::{is_reached, is_tool_call, pending_text};
 use super::wire::{Call, Era, META, RpcError, complete, with_member, with_meta};
 use crate::authority::{AuthorityErrorKind, Shown};
 
@@ -118,18 +119,23 @@ fn lifetime_of(document: &RequestDocument) -> Option<Duration> {
 
 impl Mcp {
     /// A call about tasks.
-    pub(super) async fn tasks(&self, client: &Client, call: &Call) -> Result<String, RpcError> {
+    pub(super) async fn tasks(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        call: &Call,
+    ) -> Result<String, RpcError> {
         if client.is_modern() && !client.takes_tasks {
             return Err(RpcError::missing_tasks());
         }
         match (call.method.as_str(), client.era) {
-            ("tasks/get", _) => self.task(client, call).await,
-            ("tasks/cancel", _) => self.cancel_task(client, call).await,
-            ("tasks/result", Era::Legacy) => self.task_result(client, call).await,
-            ("tasks/list", Era::Legacy) => self.list_tasks(client, call).await,
+            ("tasks/get", _) => self.task(client, scope, call).await,
+            ("tasks/cancel", _) => self.cancel_task(client, scope, call).await,
+            ("tasks/result", Era::Legacy) => self.task_result(client, scope, call).await,
+            ("tasks/list", Era::Legacy) => self.list_tasks(client, scope, call).await,
             ("tasks/update", Era::Modern) => {
                 // Nothing was asked of the client, so nothing that it says can answer it: least of all an approval.
-                self.own_task(client, call).await?;
+                self.own_task(client, scope, call).await?;
                 Ok("{}".to_owned())
             }
             (method, _) => Err(RpcError::no_such_method(method)),
@@ -142,14 +148,14 @@ impl Mcp {
         Duration::from_millis(3000 + u64::from(u16::from_be_bytes([one, other]) % 2000))
     }
 
-    async fn task(&self, client: &Client, call: &Call) -> Result<String, RpcError> {
-        let mut shown = self.own_task(client, call).await?;
+    async fn task(&self, client: &Client, scope: &Scope, call: &Call) -> Result<String, RpcError> {
+        let mut shown = self.own_task(client, scope, call).await?;
         let mut message = None;
         if shown.document.status == Status::Granted {
             // A quick tool has answered before the client would have to ask again.
             let wait = self.0.parts.pace.quick / 2;
             let told = self.carry_out_once(caller(client), &shown, wait, client.heard.clone()).await;
-            shown = self.own_task(client, call).await?;
+            shown = self.own_task(client, scope, call).await?;
             // What keeps it from being carried out may pass; until then the client is told.
             let told = told.filter(|_| shown.document.status == Status::Granted);
             message = told.and_then(|told| told.words().map(str::to_owned));
@@ -164,8 +170,8 @@ impl Mcp {
     }
 
     /// The older revision's answer to the call itself, once there is one.
-    async fn task_result(&self, client: &Client, call: &Call) -> Result<String, RpcError> {
-        let shown = self.own_task(client, call).await?;
+    async fn task_result(&self, client: &Client, scope: &Scope, call: &Call) -> Result<String, RpcError> {
+        let shown = self.own_task(client, scope, call).await?;
         let related = Value::object([("taskId", Value::string(shown.document.id.clone()))]);
         let request = Request::found(shown, false);
         match self.settle(caller(client), request, OPEN_MAX, client.heard.as_ref()).await? {
@@ -174,8 +180,8 @@ impl Mcp {
         }
     }
 
-    async fn cancel_task(&self, client: &Client, call: &Call) -> Result<String, RpcError> {
-        let shown = self.own_task(client, call).await?;
+    async fn cancel_task(&self, client: &Client, scope: &Scope, call: &Call) -> Result<String, RpcError> {
+        let shown = self.own_task(client, scope, call).await?;
         let cancelled = match self.0.parts.authority.cancel(caller(client), shown.id).await {
             Ok(cancelled) => cancelled,
             // It is being carried out, or has ended. The newer revision takes a cancellation for a wish.
@@ -197,7 +203,7 @@ impl Mcp {
         }
     }
 
-    async fn list_tasks(&self, client: &Client, call: &Call) -> Result<String, RpcError> {
+    async fn list_tasks(&self, client: &Client, scope: &Scope, call: &Call) -> Result<String, RpcError> {
         let cursor = || RpcError::bad_params("cursor: give the nextCursor of a page");
         let before = match call.params.get("cursor") {
             None => None,
@@ -208,7 +214,8 @@ impl Mcp {
         let page = self.0.parts.source.requests(client.principal, before, PAGE).await?;
         let next = page.last().filter(|_| page.len() == PAGE);
         let next = next.map(|last| ("nextCursor", Value::string(last.document.id.clone())));
-        let own = page.iter().filter(|shown| is_tool_call(&shown.document));
+        let own =
+            page.iter().filter(|shown| is_reached(scope, &shown.document) && is_tool_call(&shown.document));
         let tasks =
             own.map(|shown| Value::object(members(client.era, &shown.document, self.poll_after(), None)));
         let mut answer = vec![("tasks", Value::Array(tasks.collect()))];
@@ -216,10 +223,10 @@ impl Mcp {
         Ok(Value::object(answer).canonical())
     }
 
-    async fn own_task(&self, client: &Client, call: &Call) -> Result<Shown, RpcError> {
+    async fn own_task(&self, client: &Client, scope: &Scope, call: &Call) -> Result<Shown, RpcError> {
         let id = call.text("taskId").unwrap_or_default();
         let none = || RpcError::bad_params("taskId: no task of yours has this id");
-        match self.own_call(caller(client), id).await {
+        match self.own_call(caller(client), scope, id).await {
             Ok(shown) if is_tool_call(&shown.document) => Ok(shown),
             Ok(_) | Err(OwnError::None) => Err(none()),
             Err(OwnError::Refused(error)) => Err(error.into()),

@@ -1,9 +1,11 @@
 //! What agents are told, in words that a model follows.
 
 use placet_api::request::{RequestDocument, Status};
+use placet_core::action::PepKind;
 use placet_core::c14n::Value;
 use placet_core::text::visible;
 
+use super::front::Scope;
 use super::gated::Reviewed;
 use super::upstream::ServerError;
 use super::wire::RpcError;
@@ -125,6 +127,18 @@ pub(super) fn pending_text(document: &RequestDocument) -> String {
 /// Whether a request is a call of a tool.
 pub(super) fn is_tool_call(document: &RequestDocument) -> bool {
     Reviewed::of(&document.canonical).is_ok_and(|reviewed| reviewed.what.is_tool())
+}
+
+/// Whether a request is a call of a server that is reached here.
+pub(super) fn is_reached(scope: &Scope, document: &RequestDocument) -> bool {
+    let is_call = document.pep == PepKind::Mcp.as_str();
+    is_call
+        && match scope {
+            Scope::All => true,
+            Scope::One(server) => {
+                Reviewed::of(&document.canonical).is_ok_and(|reviewed| reviewed.server == *server)
+            }
+        }
 }
 
 /// It was carried out before, and what came out of it is not there any more.

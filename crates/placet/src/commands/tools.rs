@@ -330,6 +330,10 @@ fn remove(server: &str, change: &Change, config: &ConfigArgs, output: Output) ->
     let directory = policy_directory(change, config)?;
     let path = directory.join(server_file(&name));
     if !path.exists() {
+        // An earlier attempt may have ended between the two.
+        if on_socket(config, async |admin| end_login(&name, &admin, output).await)? == Exit::Done {
+            return Ok(Exit::Done);
+        }
         return Err(Failure::new(Exit::Usage, format!("remove {server}: there is no {}", path.display())));
     }
     write(&path, None)?;
@@ -337,17 +341,26 @@ fn remove(server: &str, change: &Change, config: &ConfigArgs, output: Output) ->
         write(&directory.join(path), None)?;
     }
     let exit = activate_directory(&directory, change.yes, config, output)?;
-    // Nothing logs in there any more.
-    on_socket(config, async |admin| {
-        match admin.send(Method::DELETE, &["secrets", &format!("{LOGIN}{name}")]).await {
-            Ok(()) => output.say(&format!(
+    on_socket(config, async |admin| end_login(&name, &admin, output).await)?;
+    Ok(exit)
+}
+
+/// Removes the login at a server that nothing names any more. Finds none if there is none.
+async fn end_login(name: &ServerName, admin: &Admin, output: Output) -> Result<Exit, Failure> {
+    if admin.get::<ServersDocument>(&["mcp"]).await?.servers.iter().any(|server| server.name == name.as_str())
+    {
+        return Ok(Exit::Found);
+    }
+    match admin.send(Method::DELETE, &["secrets", &format!("{LOGIN}{name}")]).await {
+        Ok(()) => {
+            output.say(&format!(
                 "The login at {name} is removed. Whoever issued it still knows it: end it there, too."
-            )),
-            Err(failure) if failure.code.as_deref() == Some("not_found") => {}
-            Err(failure) => return Err(failure),
+            ));
+            Ok(Exit::Done)
         }
-        Ok(exit)
-    })
+        Err(failure) if failure.code.as_deref() == Some("not_found") => Ok(Exit::Found),
+        Err(failure) => Err(failure),
+    }
 }
 
 async fn servers(admin: &Admin) -> Result<ServersDocument, Failure> {

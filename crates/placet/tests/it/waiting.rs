@@ -149,6 +149,31 @@ fn a_task_of_the_older_revision_is_asked_for_until_it_has_a_result() {
 }
 
 #[test]
+fn what_waits_at_one_server_is_not_reached_at_another() {
+    let bench = Bench::start();
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/server.py");
+    let add = ["mcp", "add", "second", "--yes", "--", "/usr/bin/env", "python3", server];
+    bench.placet.cli(add).arg(&bench.home).succeeds();
+    let here = Client { modern: false, ..Client::modern(&bench) };
+    let at = |path: &str| Client { path: path.to_owned(), ..here.clone() };
+    let (there, all) = (at("/mcp/second"), at("/mcp"));
+    let waits = pending(&here.echo("one", json!({})));
+    let come_back =
+        json!({"name": "placet_await_approval", "arguments": {"approval_id": waits, "wait_s": 0}});
+    bench.approve(&waits);
+    for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
+        assert_eq!(there.refused(method, json!({ "taskId": waits })), -32602, "{method}");
+    }
+    assert_eq!(there.refused("tools/call", come_back.clone()), -32602);
+    assert_eq!(there.result("tasks/list", json!({}))["tasks"], json!([]));
+    assert_eq!(bench.calls(), [""; 0], "nothing was carried out");
+    // Where all servers are reached, it is.
+    assert_eq!(all.result("tasks/list", json!({}))["tasks"][0]["taskId"], waits);
+    assert_eq!(text(&all.result("tasks/result", json!({ "taskId": waits }))), r#"{"text": "one"}"#);
+    assert_eq!(text(&here.result("tools/call", come_back)), r#"{"text": "one"}"#);
+}
+
+#[test]
 fn a_task_outlives_the_process_and_its_result_can_be_waited_for() {
     let bench = Bench::start();
     let id = Client::legacy(&bench).echo("late", json!({"task": {}}))["task"]["taskId"].clone();

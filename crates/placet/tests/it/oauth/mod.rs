@@ -187,6 +187,23 @@ fn a_server_that_is_taken_out_takes_its_login_along() {
     assert!(ended.code == 0 && ended.stderr.contains("The login at fixture is removed."), "{ended:?}");
     assert_eq!(bench.version(), Value::Null);
     assert_eq!(bench.placet.verdicts("secret.removed").len(), 1);
+    bench.placet.cli(["mcp", "rm", "fixture", "--yes"]).fails(64, "there is no");
+}
+
+#[test]
+fn what_is_left_of_a_removal_that_was_not_finished_is_removed_by_the_next() {
+    let bench = Bench::with(&[]);
+    bench.logs_in();
+    // Its files were taken out, and the policy was activated by itself.
+    for file in fs::read_dir(bench.placet.policy().join("mcp")).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    assert_eq!(bench.version(), 1);
+    bench.placet.cli(["mcp", "rm", "fixture", "--yes"]).fails(64, "there is no");
+    assert_eq!(bench.version(), 1, "the policy in force names it still");
+    bench.placet.activate();
+    bench.placet.cli(["mcp", "rm", "fixture", "--yes"]).succeeds();
+    assert_eq!(bench.version(), Value::Null);
 }
 
 #[test]
