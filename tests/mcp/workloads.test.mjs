@@ -40,17 +40,19 @@ test('a workload calls tools with the token of its platform', async (t) => {
     await client.close();
   }
   const claims = { audience: resource };
-  for (const refused of [
-    { audience: 'https://elsewhere.example/mcp' },
-    { ...claims, subject: 'spiffe://shop.example/ns/ci/sa/somebody-else' },
-    { ...claims, expires: '-2 min' },
-    { ...claims, begins: '+2 min' },
-    { ...claims, issuer: 'https://elsewhere.example' },
-    { ...claims, type: 'dpop+jwt' },
-    { ...claims, more: { act: { sub: 'somebody' } } },
+  for (const [refused, why] of [
+    [{ audience: 'https://elsewhere.example/mcp' }, /issued for another audience/],
+    [{ ...claims, subject: 'spiffe://shop.example/ns/ci/sa/somebody-else' }, /no active agent is its subject/],
+    [{ ...claims, expires: '-2 min' }, /It is expired/],
+    [{ ...claims, begins: '+2 min' }, /not valid yet/],
+    [{ ...claims, issuer: 'https://elsewhere.example' }, /not one of those that the operator named/],
+    [{ ...claims, type: 'dpop+jwt' }, /of a type for another purpose/],
+    [{ ...claims, more: { act: { sub: 'somebody' } } }, /somebody acts for its subject/],
   ]) {
-    const token = await platform.token('ES256', refused);
-    await assert.rejects(connect(t, address, token), /401|unauthenticated|opens nothing|no active agent/i, JSON.stringify(refused));
+    const authorization = `Bearer ${await platform.token('ES256', refused)}`;
+    const answer = await fetch(address, { method: 'POST', headers: { authorization }, body: '{}' });
+    assert.equal(answer.status, 401);
+    assert.match((await answer.json()).detail, why);
   }
 
   // What it asks for is its own, and waits for people like anybody's.

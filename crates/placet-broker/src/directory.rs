@@ -227,8 +227,10 @@ impl Broker {
         if directory.agents.values().any(|agent| agent.status == Status::Active && agent.name == name) {
             return Err(taken(&name));
         }
-        if let Some(other) = new.workload.as_ref().and_then(|workload| directory.active_agent_of(workload)) {
-            return Err(taken(&other.name));
+        let is_it = |agent: &&Agent| agent.status == Status::Active && agent.workload == new.workload;
+        if let Some(other) = directory.agents.values().find(is_it).filter(|_| new.workload.is_some()) {
+            let message = format!("{} is that workload already. Revoke it first.", other.name);
+            return Err(CallError::Conflict { code: "workload_taken", message, request: None });
         }
         let people = |references: &[String]| -> Result<BTreeSet<PersonId>, CallError> {
             references.iter().map(|who| find_person(&directory, who).map(|person| person.id)).collect()
@@ -272,7 +274,7 @@ impl Broker {
         Ok(agent)
     }
 
-    /// Mints a new bearer token for an agent; what it called with before opens nothing from now on.
+    /// Mints a new bearer token for an agent; the old one opens nothing from now on.
     pub async fn rotate_agent(
         &self,
         operator: &Operator,
@@ -280,10 +282,14 @@ impl Broker {
     ) -> Result<(Agent, Credential), CallError> {
         let directory = self.directory().await?;
         let mut agent = find_agent(&directory, which)?;
+        if agent.workload.is_some() {
+            let message =
+                format!("{} calls with the tokens of its platform, and has none of placet's.", agent.name);
+            return Err(CallError::Conflict { code: "has_workload", message, request: None });
+        }
         let (token, token_hash) = self.credential(AGENT_PREFIX);
         agent.token_hash = token_hash;
         agent.credential_version = agent.credential_version.saturating_add(1);
-        agent.workload = None;
         let draft = drafts::operated(Kind::AgentChanged, operator, ("agent", agent.id.to_string()))
             .verdict("rotated");
         self.change(&directory, vec![Write::Agent(agent.clone())], draft).await?;

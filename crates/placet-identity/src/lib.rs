@@ -54,6 +54,13 @@ impl WorkloadTokens {
             self.issuers.iter().find(|issuer| issuer.name() == read.issuer()).ok_or(Refused::Issuer)?;
         let keys =
             issuer.keys(read.key()).await.map_err(|why| Refused::Keys(issuer.name().to_owned(), why))?;
-        read.verified(&keys)?.for_us(audiences, now)
+        let verified = match read.verified(&keys) {
+            Err(Refused::Signature) => match issuer.other_keys(&keys).await {
+                Some(others) => read.verified(&others),
+                None => Err(Refused::Signature),
+            },
+            verified => verified,
+        };
+        verified?.for_us(audiences, now)
     }
 }

@@ -12,7 +12,7 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// How far the clocks of an issuer and of placet may be apart, in seconds.
 const LEEWAY: f64 = 60.0;
 /// How many keys are tried for a token that does not say with which of them it was signed.
-const UNNAMED_KEYS_MAX: usize = 8;
+const UNNAMED_KEYS_MAX: usize = 16;
 
 /// Those with a public key. What is signed with a shared secret, or not at all, could be signed by anybody who verifies it.
 const ALGORITHMS: [Algorithm; 9] = [

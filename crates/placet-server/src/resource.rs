@@ -55,7 +55,6 @@ impl Resource {
     pub(crate) async fn workload(&self, token: &str, path: &str, now: Timestamp) -> Outcome<Workload> {
         self.workloads.verified(token, &self.audiences(path), now).await.map_err(|refused| match &refused {
             Refused::Keys(..) => {
-                tracing::warn!(%refused, "a token cannot be verified");
                 let detail = "The keys of the token's issuer cannot be read now. Try again.";
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_unavailable", detail)
             }

@@ -12,7 +12,7 @@ use placet_core::decision::{
 };
 use placet_core::digest::{BundleDigest, Sha256Digest, ShortCode};
 use placet_core::directory::{
-    Agent, AgentKind, GroupName, Invitation, Operator, Pep, Person, PersonToken, Session, Status,
+    Agent, AgentKind, GroupName, Invitation, Operator, Pep, Person, PersonToken, Session, Status, Workload,
 };
 use placet_core::entry::{Draft, Kind, Sealed};
 use placet_core::id::{AgentId, PersonId};
@@ -126,7 +126,7 @@ impl Bench {
             status: Status::Active,
             token_hash: Sha256Digest::of(name.as_bytes()),
             credential_version: 1,
-            workload: None,
+            workload: Workload::new("https://idp.example", name),
             created_at: self.clock.now(),
         }
     }

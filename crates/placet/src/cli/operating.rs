@@ -28,7 +28,7 @@ Examples:
         #[arg(value_name = "AGENT")]
         which: String,
     },
-    /// Give it a new token, printed once; what it called with before opens nothing from now on
+    /// Give it a new token, printed once; the old one opens nothing from now on
     Rotate {
         /// Its name or id
         #[arg(value_name = "AGENT")]

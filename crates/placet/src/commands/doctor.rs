@@ -311,6 +311,11 @@ async fn issuers(config: &Config, checks: &mut Checks) {
     for issuer in config.issuers.iter().filter_map(|issuer| Issuer::parse(issuer).ok()) {
         let check = format!("issuer {}", issuer.name());
         match issuer.check().await {
+            Ok(_) if issuer.is_open_to_this_machine() => checks.warn(
+                &check,
+                "is asked over plain http on this machine: whoever answers at that port says who agents are",
+                "Name a file of its keys after =.",
+            ),
             Ok(count) => checks.ok(&check, format!("has {count} keys to verify tokens with")),
             Err(why) => checks.fail(
                 &check,

@@ -10,7 +10,7 @@ use placet_core::action::{
 use placet_core::c14n::Value;
 use placet_core::decision::{Decision, Effect, ForbidReason};
 use placet_core::digest::{BundleDigest, Sha256Digest, ShortCode};
-use placet_core::directory::{Agent, AgentKind, Operator, Person, Session, Status};
+use placet_core::directory::{Agent, AgentKind, Operator, Person, Session, Status, Workload};
 use placet_core::entry::{Draft, Kind};
 use placet_core::id::{AgentId, EntryId, EvaluationId, ExecutionId, PersonId, RequestId, SessionId};
 use placet_core::request::{Intake, Lifetimes, Request};
@@ -25,7 +25,7 @@ use crate::keys::{Destroy, Subject};
 use crate::{Commit, EntryFilter, Found, RequestFilter, SearchFilter, Transition, Views, Write};
 
 /// Texts that must stand nowhere in the files.
-const CANARIES: [&str; 15] = [
+const CANARIES: [&str; 17] = [
     "canary-delivery",
     "canary-justification",
     "canary-argument",
@@ -36,6 +36,8 @@ const CANARIES: [&str; 15] = [
     "canary-name",
     "canary-address",
     "canary-agent",
+    "canary-issuer",
+    "canary-subject",
     "canary-host",
     "canary-secret",
     "canary-key",
@@ -126,7 +128,7 @@ pub(super) fn everything(space: &Space, request: &Request) -> Transition {
         status: Status::Active,
         token_hash: Sha256Digest::of(b"token"),
         credential_version: 1,
-        workload: None,
+        workload: Workload::new("https://canary-issuer.example", "canary-subject"),
         created_at: now,
     };
     let session = Session {
