@@ -25,9 +25,9 @@ pub(crate) fn is_here(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What is at an address. `None`: nothing is.
+/// What is at an address. `None`: nothing is. An error says what the address does, and not which it is.
 pub(crate) async fn document(url: &Url) -> Result<Option<Vec<u8>>, String> {
-    let failed = |error: reqwest::Error| format!("{url} does not answer: {}", error.without_url());
+    let failed = |error: reqwest::Error| format!("does not answer: {}", error.without_url());
     let builder = Client::builder()
         .redirect(redirect::Policy::none())
         .timeout(CALL_MAX)
@@ -38,9 +38,9 @@ pub(crate) async fn document(url: &Url) -> Result<Option<Vec<u8>>, String> {
     let response =
         client.get(url.clone()).header("accept", "application/json").send().await.map_err(failed)?;
     match response.status() {
-        StatusCode::OK => whole(response).await.map(Some).map_err(|why| format!("{url} {why}")),
+        StatusCode::OK => whole(response).await.map(Some).map_err(str::to_owned),
         status if status.is_client_error() => Ok(None),
-        status => Err(format!("{url} answers with {status}")),
+        status => Err(format!("answers with {status}")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! keys(name) ─► kept, fresh, and one of that name? ─ yes ─► them
 //!                             │ no
 //!                             ▼
-//!               one reading for all who wait, every 20 s at most, which nobody's hanging up ends
+//!               one reading for all who wait, every 20 s at most, in a task that nobody's hanging up ends
 //!                             │ too slow, or failed
 //!                             ▼
 //!               what was read of it before, for some hours ─► or why there is nothing
@@ -28,13 +28,15 @@ const ASKED_EVERY: Duration = Duration::from_secs(20);
 /// After so long what an issuer said is asked for anew: one that takes a key away means it. A file is read as often as that
 /// is allowed.
 const FRESH: Duration = Duration::from_secs(15 * 60);
-/// For so long old keys are good enough while their issuer cannot be reached. A file always can.
+/// For so long old keys are good enough while their issuer cannot be reached.
 const USABLE: Duration = Duration::from_secs(6 * 60 * 60);
+/// The same for a file, which may just be written.
+const FILE_USABLE: Duration = Duration::from_secs(60);
 /// How long a reading may take, and how long a call waits for it.
 const READING_MAX: Duration = Duration::from_secs(15);
 const WAITING_MAX: Duration = Duration::from_secs(5);
-/// How many calls wait for an issuer at one time.
-const WAITERS_MAX: usize = 64;
+/// How many calls wait for an issuer at one time. Most of them have not proven who they are.
+const WAITERS_MAX: usize = 1024;
 /// How many keys an issuer may have.
 const KEYS_MAX: usize = 100;
 /// How long an issuer's name may be, in bytes.
@@ -53,9 +55,11 @@ struct Read {
     name: String,
     source: Source,
     kept: RwLock<Option<Kept>>,
-    /// When it was last asked, and what went wrong. Whoever holds it asks.
-    asked: Mutex<Option<(Instant, Result<(), String>)>>,
+    /// When it was last asked, and what came of it. Whoever holds it asks.
+    asked: Arc<Mutex<Option<Asked>>>,
 }
+
+type Asked = (Instant, Result<(), String>);
 
 #[derive(Debug)]
 enum Source {
@@ -105,7 +109,7 @@ impl Issuer {
     }
 
     fn of(name: &str, source: Source) -> Self {
-        let read = Read { name: name.to_owned(), source, kept: RwLock::default(), asked: Mutex::default() };
+        let read = Read { name: name.to_owned(), source, kept: RwLock::default(), asked: Arc::default() };
         Issuer { source: Arc::new(read), waiters: Semaphore::new(WAITERS_MAX) }
     }
 
@@ -149,25 +153,50 @@ impl Issuer {
         }
     }
 
-    /// Its keys, if there are others by now: one may have been replaced under its name, or have none.
-    pub(crate) async fn other_keys(&self, than: &Arc<Vec<Jwk>>) -> Option<Arc<Vec<Jwk>>> {
-        self.renewed().await.ok()?;
-        self.source.kept().map(|kept| kept.keys).filter(|keys| !Arc::ptr_eq(keys, than))
+    /// Its keys, if there are others by now: one may have been replaced under its name, or have none. Nobody knows that if
+    /// the ones at hand are old, and no new ones can be had.
+    pub(crate) async fn other_keys(&self, than: &Arc<Vec<Jwk>>) -> Result<Option<Arc<Vec<Jwk>>>, String> {
+        let renewed = self.renewed().await;
+        match (self.source.kept(), renewed) {
+            (Some(kept), Err(why)) if kept.at.elapsed() >= self.source.fresh() => Err(why),
+            (kept, _) => Ok(kept.map(|kept| kept.keys).filter(|keys| !Arc::ptr_eq(keys, than))),
+        }
     }
 
     /// Waits until it was asked, if it may be asked now, and not too long.
     async fn renewed(&self) -> Result<(), String> {
         let _waiter = self.waiters.try_acquire().map_err(|_| "too many wait for them".to_owned())?;
-        // In a task of its own: a caller that hangs up neither ends a reading nor has the next one begin at once.
-        let reading = tokio::spawn({
+        let asked = timeout(WAITING_MAX, self.asked()).await;
+        asked.unwrap_or_else(|_| Err("they are not there in time".to_owned()))
+    }
+
+    async fn asked(&self) -> Result<(), String> {
+        loop {
+            let Ok(mut asked) = self.source.asked.clone().try_lock_owned() else {
+                // Somebody asks: what comes of it is for all.
+                match recent(self.source.asked.lock().await.as_ref()) {
+                    Some(read) => return read,
+                    None => continue,
+                }
+            };
+            if let Some(read) = recent(asked.as_ref()) {
+                return read;
+            }
+            // In a task of its own: a caller that hangs up neither ends a reading nor has the next one begin at once.
             let source = self.source.clone();
-            async move { source.ask().await }
-        });
-        match timeout(WAITING_MAX, reading).await {
-            Ok(read) => read.unwrap_or_else(|_| Err("reading them ended badly".to_owned())),
-            Err(_) => Err("they are not there in time".to_owned()),
+            let reading = tokio::spawn(async move {
+                let read = source.renew().await;
+                *asked = Some((Instant::now(), read.clone()));
+                read
+            });
+            return reading.await.unwrap_or_else(|_| Err("reading them ended badly".to_owned()));
         }
     }
+}
+
+/// What came of asking, if that was a moment ago.
+fn recent(asked: Option<&Asked>) -> Option<Result<(), String>> {
+    asked.filter(|(at, _)| at.elapsed() < ASKED_EVERY).map(|(_, read)| read.clone())
 }
 
 impl Read {
@@ -180,15 +209,11 @@ impl Read {
     }
 
     fn usable(&self) -> Duration {
-        if matches!(self.source, Source::File(_)) { ASKED_EVERY } else { USABLE }
+        if matches!(self.source, Source::File(_)) { FILE_USABLE } else { USABLE }
     }
 
-    /// Reads the keys and keeps them, unless somebody just did.
-    async fn ask(&self) -> Result<(), String> {
-        let mut asked = self.asked.lock().await;
-        if let Some((_, read)) = asked.as_ref().filter(|(at, _)| at.elapsed() < ASKED_EVERY) {
-            return read.clone();
-        }
+    /// Reads the keys and keeps them.
+    async fn renew(&self) -> Result<(), String> {
         let read = self.within_time().await.map(|keys| {
             let kept = Kept { keys: Arc::new(keys), at: Instant::now() };
             *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
@@ -196,7 +221,6 @@ impl Read {
         if let Err(why) = &read {
             tracing::warn!(issuer = self.name, why, "the keys of an issuer cannot be read");
         }
-        *asked = Some((Instant::now(), read.clone()));
         read
     }
 
@@ -212,7 +236,12 @@ impl Read {
             Source::Metadata(url) => {
                 let keys_at = self.metadata(url).await?.jwks_uri;
                 let keys_at = keys_address(url, &keys_at).ok_or("its jwks_uri is not https")?;
-                fetch::document(&keys_at).await?.ok_or("there is nothing at its jwks_uri")?
+                {
+                    // Where that is others wrote.
+                    let keys =
+                        fetch::document(&keys_at).await.map_err(|why| format!("its jwks_uri {why}"))?;
+                    keys.ok_or("there is nothing at its jwks_uri")?
+                }
             }
             #[cfg(test)]
             Source::Given(given) => given.read().await?,
@@ -223,7 +252,8 @@ impl Read {
     /// What it says of itself, under either of the two standards.
     async fn metadata(&self, url: &Url) -> Result<Metadata, String> {
         for address in metadata_addresses(url) {
-            let Some(bytes) = fetch::document(&address).await? else { continue };
+            let read = fetch::document(&address).await.map_err(|why| format!("{address} {why}"))?;
+            let Some(bytes) = read else { continue };
             let found: Metadata = serde_json::from_slice(&bytes)
                 .map_err(|_| format!("{address} is no metadata of an issuer"))?;
             if found.issuer != self.name {
@@ -425,10 +455,15 @@ mod tests {
     async fn a_key_that_was_replaced_under_its_name_is_found() {
         let (given, issuer) = issuer(Some(of_key("a")));
         let keys = issuer.keys(Some("a")).await.unwrap();
-        assert!(issuer.other_keys(&keys).await.is_none(), "it was just asked");
+        assert_eq!(issuer.other_keys(&keys).await, Ok(None), "it was just asked");
         given.say(Some(of_key("a")));
         minutes(1).await;
-        assert!(issuer.other_keys(&keys).await.is_some());
+        let others = issuer.other_keys(&keys).await.unwrap().unwrap();
+        given.say(None);
+        minutes(1).await;
+        assert_eq!(issuer.other_keys(&others).await, Ok(None), "they are new enough");
+        minutes(20).await;
+        assert_eq!(issuer.other_keys(&others).await.unwrap_err(), "it is away");
     }
 
     #[test]

@@ -52,10 +52,10 @@ impl WorkloadTokens {
         let read = token::Token::read(token)?;
         let issuer =
             self.issuers.iter().find(|issuer| issuer.name() == read.issuer()).ok_or(Refused::Issuer)?;
-        let keys =
-            issuer.keys(read.key()).await.map_err(|why| Refused::Keys(issuer.name().to_owned(), why))?;
+        let unread = |why| Refused::Keys(issuer.name().to_owned(), why);
+        let keys = issuer.keys(read.key()).await.map_err(unread)?;
         let verified = match read.verified(&keys) {
-            Err(Refused::Signature) => match issuer.other_keys(&keys).await {
+            Err(Refused::Signature) => match issuer.other_keys(&keys).await.map_err(unread)? {
                 Some(others) => read.verified(&others),
                 None => Err(Refused::Signature),
             },

@@ -268,6 +268,8 @@ async fn a_file_is_read_again_soon_and_a_key_that_was_taken_out_of_it_ends() {
     assert_eq!(verified(&tokens, &new.sign(&claims())).await, Err(Refused::Signature));
     fs::remove_file(kept.path()).unwrap();
     tokio::time::advance(Duration::from_secs(21)).await;
+    assert!(verified(&tokens, &replaced.sign(&claims())).await.is_ok(), "it may just be written anew");
+    tokio::time::advance(Duration::from_secs(60)).await;
     assert!(matches!(verified(&tokens, &replaced.sign(&claims())).await, Err(Refused::Keys(..))));
 }
 
@@ -297,9 +299,20 @@ fn ok(body: &str) -> String {
 
 const NOTHING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// What comes of a token once the keys of its issuer were read, which on a busy machine takes longer than a call waits.
+async fn in_time(tokens: &WorkloadTokens, token: &str) -> Result<String, Refused> {
+    for _ in 0..10 {
+        match verified(tokens, token).await {
+            Err(Refused::Keys(_, why)) if why.contains("not there in time") => {}
+            ended => return ended,
+        }
+    }
+    panic!("an issuer on this machine does not answer");
+}
+
 async fn said_of(address: &str, key: &Key) -> Result<String, Refused> {
     let tokens = WorkloadTokens::new(vec![Issuer::parse(address).unwrap()]);
-    verified(&tokens, &key.sign(&with("iss", json!(address)))).await
+    in_time(&tokens, &key.sign(&with("iss", json!(address)))).await
 }
 
 #[tokio::test]
@@ -316,11 +329,11 @@ async fn an_issuer_says_itself_where_its_keys_are() {
         });
         let tokens = WorkloadTokens::new(vec![Issuer::parse(&address).unwrap()]);
         let token = key.sign(&with("iss", json!(address)));
-        assert_eq!(verified(&tokens, &token).await, Ok(format!("repo:acme/shop of {address}")));
+        assert_eq!(in_time(&tokens, &token).await, Ok(format!("repo:acme/shop of {address}")));
         let after_first = asked.load(Ordering::SeqCst);
         // Kept, and whoever invents keys sends nobody around.
         let invented = Key::named("invented").sign(&with("iss", json!(address)));
-        for _ in 0..50 {
+        for _ in 0..5 {
             assert!(verified(&tokens, &token).await.is_ok());
             assert_eq!(verified(&tokens, &invented).await, Err(Refused::Signature));
         }

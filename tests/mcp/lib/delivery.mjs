@@ -88,7 +88,7 @@ export function gate(width) {
   let inside = 0;
   const queue = [];
   return async (work) => {
-    if (inside >= width) await new Promise((resolve) => queue.push(resolve));
+    while (inside >= width) await new Promise((resolve) => queue.push(resolve));
     inside += 1;
     try {
       return await work();

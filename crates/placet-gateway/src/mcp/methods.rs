@@ -152,8 +152,8 @@ impl Mcp {
         let mut calls = Vec::new();
         for server in in_scope(catalogue, scope)? {
             let Some(text) = &server.instructions else { continue };
-            // What is beside the tools is judged when it is asked for, by names that are not known here.
-            if !server.passes.is_empty() {
+            // What is beside tools is judged when it is asked for, by names that are not known here.
+            if server.tools().next().is_none() && !server.passes.is_empty() {
                 told.insert(&server.name, text);
                 continue;
             }
@@ -162,7 +162,8 @@ impl Mcp {
                 ((&server.name, text), What::Tool { name, arguments: nothing() }.arguments(&server.name))
             }));
         }
-        told.extend(self.callable(client.principal, calls).await?);
+        // Whoever may ask nothing now may begin nevertheless, and is told less.
+        told.extend(self.callable(client.principal, calls).await.unwrap_or_default());
         Ok(told.into_values().chain([&own]).map(String::as_str).collect::<Vec<_>>().join("\n\n"))
     }
 

@@ -241,7 +241,8 @@ fn accept(
     if !output.is_json() {
         output.say(
             "Next: give auditors the new key and keep the old ledger; `placet up`; `placet login`; look at people, groups, secrets and \
-             the policy in force, which are those of the backup; `placet agent rotate NAME` for each agent.",
+             the policy in force, which are those of the backup; `placet agent rotate NAME` for each agent; \
+             those that called with tokens of their platform, revoke and add anew.",
         );
     }
     Ok(Exit::Done)

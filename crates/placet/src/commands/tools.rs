@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hyper::Method;
+use placet_api::admin::PolicyDocument;
 use placet_api::mcp::{ServerDocument, ServersDocument, ToolDocument};
 use placet_gateway::mcp::catalogue::{Definition, ServerName, acceptance, server_file};
 use serde::Serialize;
@@ -347,8 +348,8 @@ fn remove(server: &str, change: &Change, config: &ConfigArgs, output: Output) ->
 
 /// Removes the login at a server that nothing names any more. Finds none if there is none.
 async fn end_login(name: &ServerName, admin: &Admin, output: Output) -> Result<Exit, Failure> {
-    if admin.get::<ServersDocument>(&["mcp"]).await?.servers.iter().any(|server| server.name == name.as_str())
-    {
+    let in_force: PolicyDocument = admin.get(&["policy"]).await?;
+    if in_force.files.contains_key(&server_file(name)) {
         return Ok(Exit::Found);
     }
     match admin.send(Method::DELETE, &["secrets", &format!("{LOGIN}{name}")]).await {

@@ -161,7 +161,7 @@ fn a_list_of_all_servers_goes_on_where_it_grows_long() {
 
 #[test]
 fn whoever_may_call_nothing_of_a_server_is_told_nothing_by_it() {
-    let bench = Bench::start();
+    let bench = Bench::with("1s", &PASS);
     let other = bench.placet.add_agent("other");
     bench.placet.cli(["group", "add", "trusted"]).succeeds();
     bench.placet.cli(["group", "join", "trusted", "other"]).succeeds();
@@ -197,6 +197,9 @@ fn who_lists_over_and_over_is_told_to_wait() {
     let refused = (0..3).map(|_| call(&bench, "/mcp/fixture", "resources/list", json!({}))).last().unwrap();
     let said = refused["error"]["message"].as_str().unwrap();
     assert!(said.contains("Too many calls") && said.contains("Try again in"), "{refused}");
+    // It may begin nevertheless.
+    let begun = call(&bench, "/mcp/fixture", "initialize", json!({"protocolVersion": "2025-06-18"}));
+    assert!(begun["result"]["instructions"].is_string(), "{begun}");
     // It is the same bucket as that of other calls, and another agent has its own.
     assert!(bench.call("echo", "{}").to_string().contains("Too many calls"));
     let other = bench.placet.add_agent("other");
