@@ -95,7 +95,8 @@ impl Broker {
     pub async fn agent_of(&self, workload: &Workload) -> Result<Caller, CallError> {
         self.trusted().await?;
         let directory = self.0.views.directory().await?;
-        let agent = directory.active_agent_of(workload).ok_or(CallError::Unauthenticated)?.clone();
+        let agent = directory.agent_of(workload).and_then(|agent| directory.active_agent(agent.id));
+        let agent = agent.ok_or(CallError::Unauthenticated)?.clone();
         Ok(Caller { principal: agent.principal(), agent })
     }
 

@@ -227,8 +227,7 @@ impl Broker {
         if directory.agents.values().any(|agent| agent.status == Status::Active && agent.name == name) {
             return Err(taken(&name));
         }
-        let is_it = |agent: &&Agent| agent.status == Status::Active && agent.workload == new.workload;
-        if let Some(other) = directory.agents.values().find(is_it).filter(|_| new.workload.is_some()) {
+        if let Some(other) = new.workload.as_ref().and_then(|workload| directory.agent_of(workload)) {
             let message = format!("{} is that workload already. Revoke it first.", other.name);
             return Err(CallError::Conflict { code: "workload_taken", message, request: None });
         }

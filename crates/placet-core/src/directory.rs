@@ -233,11 +233,11 @@ impl Directory {
         self.active_person(agent.sponsor).map(|_| agent)
     }
 
-    /// The agent that this workload is, if it may act and its sponsor may.
-    pub fn active_agent_of(&self, workload: &Workload) -> Option<&Agent> {
+    /// The agent that this workload is, unless it was revoked. Whether its sponsor stands, [`Self::active_agent`] says.
+    pub fn agent_of(&self, workload: &Workload) -> Option<&Agent> {
         let is_it =
             |agent: &&Agent| agent.status == Status::Active && agent.workload.as_ref() == Some(workload);
-        self.agents.values().find(is_it).and_then(|agent| self.active_agent(agent.id))
+        self.agents.values().find(is_it)
     }
 
     /// The enforcement point, if it may act and its sponsor may.
